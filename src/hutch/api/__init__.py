@@ -1,0 +1,1 @@
+"""HTTP: one gate, and one file for each dialect."""

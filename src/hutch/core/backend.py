@@ -1,0 +1,60 @@
+"""The waist of the server: answers by model name."""
+
+import enum
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from hutch.core.access import Principal
+from hutch.core.chat import Chunk, EmbedRequest, Embeddings, GenerateRequest, LoadOptions
+from hutch.core.models import StoredModel
+from hutch.core.names import ModelName
+
+
+class WorkerState(enum.StrEnum):
+    """The life of a worker process."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A loaded model. `expires_at` is None where it stays for ever."""
+
+    model: StoredModel
+    state: WorkerState
+    engine: str
+    pid: int | None
+    socket: str
+    num_ctx: int
+    num_slots: int
+    busy_slots: int
+    queued: int
+    memory_bytes: int
+    expires_at: datetime | None
+
+
+class Backend(Protocol):
+    """Answers by model name. This server's own workers, a cluster, or a fake."""
+
+    def generate(self, request: GenerateRequest, who: Principal) -> AsyncIterator[Chunk]:
+        """Stream the answer. Raises before the first chunk where it can; closing the iterator cancels."""
+
+    async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
+        """Turn texts into vectors."""
+
+    async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
+        """Make a model ready, and say how many seconds that took."""
+
+    async def unload(self, name: ModelName) -> bool:
+        """Let a model go once its requests are done. Says whether it was loaded."""
+
+    def running(self) -> Sequence[Running]:
+        """What is loaded now."""
+
+    async def close(self) -> None:
+        """End every worker."""

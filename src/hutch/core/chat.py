@@ -1,0 +1,163 @@
+"""One internal request, and the stream of chunks that answers it.
+
+Dialects translate to these at the edge. An engine never sees a dialect, a dialect never sees an engine.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from hutch.core.names import ModelName
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool. `arguments` is JSON text; in a stream it is the next piece of that text."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    tool_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen and when to stop. None means: not said here."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_last_n: int | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    num_keep: int | None = None
+    stop: tuple[str, ...] | None = None
+    logit_bias: tuple[tuple[int, float], ...] | None = None
+
+    def over(self, below: "Sampling") -> "Sampling":
+        """These values, and those of `below` where this says nothing."""
+        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(below, **said)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Options that a loaded model cannot change. None means: as it is, or by default."""
+
+    num_ctx: int | None = None
+    num_batch: int | None = None
+    num_gpu: int | None = None
+    main_gpu: int | None = None
+    num_thread: int | None = None
+    use_mmap: bool | None = None
+
+    def over(self, below: "LoadOptions") -> "LoadOptions":
+        """These values, and those of `below` where this says nothing."""
+        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(below, **said)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """A request for text. Exactly one of `messages` and `prompt` is given.
+
+    `prompt` goes to the model as it stands (text, or token ids); `messages` go through its template.
+    """
+
+    model: ModelName
+    messages: tuple[Message, ...] | None = None
+    prompt: str | tuple[int, ...] | None = None
+    context: tuple[int, ...] = ()                   # tokens to put before the rendered messages
+    template: str | None = None                     # instead of the model's own
+    sampling: Sampling = field(default_factory=Sampling)
+    dialect_defaults: Sampling = field(default_factory=Sampling)  # below the model's own parameters
+    load: LoadOptions = field(default_factory=LoadOptions)
+    keep_alive_s: float | None = None
+    response_format: Literal["json"] | JsonObject | None = None  # any JSON object, or one of this schema
+    tools: tuple[JsonObject, ...] = ()
+    tool_choice: str | JsonObject | None = None
+    parallel_tool_calls: bool | None = None
+    top_logprobs: int | None = None                 # None: no log-probabilities; 0: of the chosen token alone
+    truncate: bool = True                           # drop the oldest messages where the prompt is too long
+    want_context: bool = False                      # the last chunk carries the tokens of the whole exchange
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token with its natural-log probability, and the likeliest tokens in its place."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+    top: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a finished request took. `prompt_tokens` counts cached tokens too."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    load_s: float = 0.0
+    prompt_s: float = 0.0
+    decode_s: float = 0.0
+    total_s: float = 0.0
+
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer. The last one, and only that, has `finish_reason` and `usage`."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    context: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts to turn into vectors. `normalize`: to unit length."""
+
+    model: ModelName
+    texts: tuple[str | tuple[int, ...], ...]
+    truncate: bool = True
+    dimensions: int | None = None
+    normalize: bool = True
+    load: LoadOptions = field(default_factory=LoadOptions)
+    keep_alive_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One vector for each text, in order."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    prompt_tokens: int
+    load_s: float
+    total_s: float

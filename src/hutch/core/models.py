@@ -1,0 +1,64 @@
+"""Models as the store knows them, and the progress of long work on them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hutch.core.names import ModelName
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a listing tells about a model, in Ollama's words."""
+
+    format: str = ""
+    family: str = ""
+    families: tuple[str, ...] = ()
+    parameter_size: str = ""
+    quantization_level: str = ""
+    parent_model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """One line of a listing. `digest` is the SHA-256 of the manifest's bytes, 64 hex digits."""
+
+    name: ModelName
+    digest: str
+    size_bytes: int
+    modified_at: datetime
+    details: Details
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model opened for use: everything that its layers say, and where its weights lie.
+
+    `weights` are the GGUF files of the model layers; `parameters` are Ollama option names.
+    """
+
+    stored: StoredModel
+    weights: tuple[Path, ...]
+    template: str | None = None
+    system: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[Mapping[str, str], ...] = ()
+    licenses: tuple[str, ...] = ()
+    unsupported_layers: tuple[str, ...] = ()  # media types that this Hutch cannot use (adapters, projectors …)
+
+    @property
+    def name(self) -> ModelName:
+        """The name under which the store holds it."""
+        return self.stored.name
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One report of long work. `digest`, `total` and `completed` (bytes) belong to one blob."""
+
+    status: str
+    digest: str | None = None
+    total: int | None = None
+    completed: int | None = None

@@ -1,0 +1,74 @@
+"""Model names and digests.
+
+A name is `[host/][namespace/]model[:tag]`, as Ollama writes it.
+"""
+
+import re
+from typing import NamedTuple
+
+from hutch.core.errors import BadInput
+
+DEFAULT_HOST = "registry.ollama.ai"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
+
+
+# A NamedTuple and not a dataclass: `hutch list` must start before `import dataclasses` would be done.
+class ModelName(NamedTuple):
+    """A complete model name. Its four parts are also its path below `manifests/`."""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelName":
+        """Read a name as a person writes it. Raises BadInput for what is no name."""
+        rest = text
+        tag = DEFAULT_TAG
+        head, colon, tail = rest.rpartition(":")
+        if colon and "/" not in tail:
+            rest, tag = head, tail
+        parts = rest.split("/")
+        if len(parts) > 3:
+            raise _invalid(text)
+        model = parts[-1]
+        namespace = parts[-2] if len(parts) > 1 else DEFAULT_NAMESPACE
+        host = parts[-3] if len(parts) > 2 else DEFAULT_HOST
+        checks = ((_HOST, host), (_NAMESPACE, namespace), (_PART, model), (_PART, tag))
+        if not all(pattern.fullmatch(part) for pattern, part in checks):
+            raise _invalid(text)
+        return cls(host, namespace, model, tag)
+
+    @property
+    def short(self) -> str:
+        """The name without the parts that are Ollama's defaults; always with its tag."""
+        text = f"{self.model}:{self.tag}"
+        if self.namespace != DEFAULT_NAMESPACE or self.host != DEFAULT_HOST:
+            text = f"{self.namespace}/{text}"
+        if self.host != DEFAULT_HOST:
+            text = f"{self.host}/{text}"
+        return text
+
+    def same_as(self, other: "ModelName") -> bool:
+        """Whether both name one model: names keep their case and ignore it in comparison."""
+        return all(a.lower() == b.lower() for a, b in zip(self, other, strict=True))
+
+
+def _invalid(text: str) -> BadInput:
+    shown = text if len(text) <= 100 else text[:100] + "…"
+    return BadInput(f"invalid model name {shown!r}", hint="A name is [host/][namespace/]model[:tag].")
+
+
+def parse_digest(text: str) -> str:
+    """Return the canonical `sha256:<64 hex>` of a digest written with `:` or `-`. Raises BadInput."""
+    match = _DIGEST.fullmatch(text)
+    if match is None:
+        raise BadInput("invalid digest format", hint="A digest is sha256: and 64 hexadecimal digits.")
+    return f"sha256:{match[1].lower()}"

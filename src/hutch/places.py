@@ -1,0 +1,87 @@
+"""Where things are: folders and the server's address. Standard library only, so that every command may ask."""
+
+import os
+import re
+from pathlib import Path
+
+from hutch.core.errors import BadInput
+
+DEFAULT_PORT = 11434
+
+
+def _variable(*names: str) -> str:
+    """The first of these environment variables that is set, without spaces and quotes around it."""
+    for name in names:
+        if value := os.environ.get(name, "").strip().strip("\"'").strip():
+            return value
+    return ""
+
+
+def home() -> Path:
+    """The folder of configuration, state, logs and engines."""
+    return Path(_variable("HUTCH_HOME") or "~/.hutch").expanduser().absolute()
+
+
+def models() -> Path:
+    """The model folder, in Ollama's layout."""
+    named = _variable("HUTCH_MODELS", "OLLAMA_MODELS")
+    return Path(named).expanduser().absolute() if named else home() / "models"
+
+
+def api_key() -> str:
+    """The key that this client sends."""
+    return _variable("HUTCH_API_KEY", "OLLAMA_API_KEY")
+
+
+def history_file() -> Path | None:
+    """Where `hutch run` keeps what was typed, unless that was forbidden."""
+    return None if _variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY") not in ("", "0", "false") else home() / "history"
+
+
+class Address:
+    """A server's address: `scheme://host:port/path`."""
+
+    __slots__ = ("host", "path", "port", "scheme")
+
+    def __init__(self, scheme: str, host: str, port: int, path: str = "") -> None:
+        self.scheme, self.host, self.port, self.path = scheme, host, port, path
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read an address as OLLAMA_HOST is read: any part may be missing."""
+        text = text.strip().strip("\"'").strip()
+        scheme, _, rest = text.rpartition("://")
+        default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
+        if scheme not in ("", "http", "https"):
+            raise BadInput(f"invalid address {text!r}", hint="Write host:port or http://host:port.")
+        rest, _, path = rest.partition("/")
+        if not scheme and rest == "ollama.com":
+            scheme, default_port = "https", 443
+        host, port = rest, ""
+        if match := re.fullmatch(r"\[(.*)\](?::(-?\d*))?|([^:]*):(-?\d*)", rest):
+            host = match[1] if match[1] is not None else match[3]
+            port = (match[2] if match[1] is not None else match[4]) or ""
+        number = int(port) if port.isdigit() and int(port) <= 65535 else default_port
+        return cls(scheme or "http", host if host or port else "127.0.0.1", number, f"/{path}" if path else "")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def for_client(self) -> "Address":
+        """The address to connect to where a server listens on every interface."""
+        everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return Address(self.scheme, everywhere.get(self.host, self.host), self.port, self.path)
+
+    @property
+    def url(self) -> str:
+        """As a URL, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+
+def server_address() -> Address:
+    """Where the server listens, and where clients look for it."""
+    return Address.parse(_variable("HUTCH_HOST", "OLLAMA_HOST"))

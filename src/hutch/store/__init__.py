@@ -1,0 +1,1 @@
+"""Which models exist: blobs, manifests, and where they come from."""
