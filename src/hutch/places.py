@@ -35,7 +35,11 @@ def api_key() -> str:
 
 def history_file() -> Path | None:
     """Where `hutch run` keeps what was typed, unless that was forbidden."""
-    return None if _variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY") not in ("", "0", "false") else home() / "history"
+    return (
+        None
+        if _variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY") not in ("", "0", "false")
+        else home() / "history"
+    )
 
 
 class Address:
@@ -62,7 +66,9 @@ class Address:
             host = match[1] if match[1] is not None else match[3]
             port = (match[2] if match[1] is not None else match[4]) or ""
         number = int(port) if port.isdigit() and int(port) <= 65535 else default_port
-        return cls(scheme or "http", host if host or port else "127.0.0.1", number, f"/{path}" if path else "")
+        return cls(
+            scheme or "http", host if host or port else "127.0.0.1", number, f"/{path}" if path else ""
+        )
 
     @property
     def is_loopback(self) -> bool:

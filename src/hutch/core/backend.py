@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from hutch.core.access import Principal
-from hutch.core.chat import Chunk, EmbedRequest, Embeddings, GenerateRequest, LoadOptions
+from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions
 from hutch.core.models import StoredModel
 from hutch.core.names import ModelName
 

@@ -86,8 +86,8 @@ class GenerateRequest:
     model: ModelName
     messages: tuple[Message, ...] | None = None
     prompt: str | tuple[int, ...] | None = None
-    context: tuple[int, ...] = ()                   # tokens to put before the rendered messages
-    template: str | None = None                     # instead of the model's own
+    context: tuple[int, ...] = ()  # tokens to put before the rendered messages
+    template: str | None = None  # instead of the model's own
     sampling: Sampling = field(default_factory=Sampling)
     dialect_defaults: Sampling = field(default_factory=Sampling)  # below the model's own parameters
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -96,9 +96,9 @@ class GenerateRequest:
     tools: tuple[JsonObject, ...] = ()
     tool_choice: str | JsonObject | None = None
     parallel_tool_calls: bool | None = None
-    top_logprobs: int | None = None                 # None: no log-probabilities; 0: of the chosen token alone
-    truncate: bool = True                           # drop the oldest messages where the prompt is too long
-    want_context: bool = False                      # the last chunk carries the tokens of the whole exchange
+    top_logprobs: int | None = None  # None: no log-probabilities; 0: of the chosen token alone
+    truncate: bool = True  # drop the oldest messages where the prompt is too long
+    want_context: bool = False  # the last chunk carries the tokens of the whole exchange
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,9 @@ class Model:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
-    unsupported_layers: tuple[str, ...] = ()  # media types that this Hutch cannot use (adapters, projectors …)
+    unsupported_layers: tuple[
+        str, ...
+    ] = ()  # media types that this Hutch cannot use (adapters, projectors …)
 
     @property
     def name(self) -> ModelName:
