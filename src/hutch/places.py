@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from hutch.core.errors import BadInput
@@ -40,6 +41,14 @@ def history_file() -> Path | None:
         if _variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY") not in ("", "0", "false")
         else home() / "history"
     )
+
+
+def pip_environment() -> dict[str, str]:
+    """The variables that tell where pip's settings are, and what they are."""
+    folders = ("XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "VIRTUAL_ENV", "APPDATA", "PROGRAMDATA")
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in folders
+    }
 
 
 class Address:
@@ -91,3 +100,53 @@ class Address:
 def server_address() -> Address:
     """Where the server listens, and where clients look for it."""
     return Address.parse(_variable("HUTCH_HOST", "OLLAMA_HOST"))
+
+
+def log_file(short_name: str) -> Path:
+    """The log of a model's worker."""
+    return home() / "logs" / (re.sub(r"[/:]", "_", short_name) + ".log")
+
+
+def server_log() -> Path:
+    """The log of a server that `hutch run` started."""
+    return home() / "logs" / "server.log"
+
+
+_FOR_THE_SERVER = (
+    "CONTEXT_LENGTH",
+    "FLASH_ATTENTION",
+    "GPU_OVERHEAD",
+    "KEEP_ALIVE",
+    "KV_CACHE_TYPE",
+    "LOAD_TIMEOUT",
+    "MAX_LOADED_MODELS",
+    "MAX_QUEUE",
+    "NUM_GPU",
+    "NUM_PARALLEL",
+    "NUM_THREAD",
+    "ORIGINS",
+    "SCHED_SPREAD",
+)
+_FOR_ITS_DEVICES = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+)
+
+
+def server_settings() -> tuple[str, ...]:
+    """The environment variables set here that only a server heeds."""
+    ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA"))
+    return tuple(name for name in (*ours, *_FOR_ITS_DEVICES) if name in os.environ)
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker process: this one's, without what is secret."""
+    return {name: value for name, value in os.environ.items() if "KEY" not in name and "TOKEN" not in name}
+
+
+def socket_parents() -> tuple[Path, ...]:
+    """Where the folder of the workers' sockets may lie, best first: sockets need short paths."""
+    runtime = _variable("XDG_RUNTIME_DIR")
+    return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()))

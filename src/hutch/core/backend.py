@@ -1,7 +1,7 @@
 """The waist of the server: answers by model name."""
 
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -41,7 +41,7 @@ class Running:
 class Backend(Protocol):
     """Answers by model name. This server's own workers, a cluster, or a fake."""
 
-    def generate(self, request: GenerateRequest, who: Principal) -> AsyncIterator[Chunk]:
+    def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer. Raises before the first chunk where it can; closing the iterator cancels."""
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:

@@ -97,6 +97,7 @@ class GenerateRequest:
     tool_choice: str | JsonObject | None = None
     parallel_tool_calls: bool | None = None
     top_logprobs: int | None = None  # None: no log-probabilities; 0: of the chosen token alone
+    think: bool | None = None
     truncate: bool = True  # drop the oldest messages where the prompt is too long
     want_context: bool = False  # the last chunk carries the tokens of the whole exchange
 

@@ -1,0 +1,145 @@
+"""The one gate: every request passes here before anything else is done for it."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from hutch.api.route import Call, Dialect, Route
+from hutch.core.access import ANONYMOUS, Action, Principal
+from hutch.core.errors import BadInput, Busy, HutchError, Unauthenticated
+from hutch.security.authn import Authenticator
+
+_log = logging.getLogger(__name__)
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Gate:
+    """Lets requests in: who, whether they may, how much they may send, and what it must look like."""
+
+    def __init__(
+        self, authenticator: Authenticator, max_body_bytes: int, on_request: Callable[[], None]
+    ) -> None:
+        self._authenticator = authenticator
+        self._max_body_bytes = max_body_bytes
+        self._on_request = on_request
+
+    def endpoint(self, route: Route) -> Endpoint:
+        """The function that a server calls for this route. Raises TypeError for a route without an action."""
+        if not isinstance(route.action, Action):
+            raise TypeError(f"{route.path} declares no action")
+
+        async def endpoint(request: Request) -> Response:
+            if not route.public:
+                self._on_request()
+            try:
+                async with _cancelled_if_client_leaves(request) as start_watching:
+                    who = self._authenticated(request, route)
+                    body = None if route.raw_body or route.body is None else await self._body(request, route)
+                    if not route.raw_body:
+                        start_watching()
+                    return await route.handle(Call(who, request, body))
+            except HutchError as error:
+                return error_response(route.dialect, error)
+            except ClientDisconnect:
+                return Response(status_code=499)
+            except Exception:  # noqa: BLE001  # the edge: whatever this is, the client gets an answer and the log the reason
+                return error_response(route.dialect, internal_error())
+
+        endpoint.__name__ = route.handle.__name__
+        return endpoint
+
+    def _authenticated(self, request: Request, route: Route) -> Principal:
+        if route.public:
+            return ANONYMOUS
+        scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+        return self._authenticator.principal(credential.strip() if scheme.lower() == "bearer" else "")
+
+    async def _body(self, request: Request, route: Route) -> object:
+        assert route.body is not None  # noqa: S101
+        raw = bytearray()
+        async for piece in request.stream():
+            raw += piece
+            if len(raw) > self._max_body_bytes:
+                raise BodyTooLarge(self._max_body_bytes)
+        if not raw.strip():
+            if not route.empty_body:
+                raise BadInput("missing request body", hint="Send a JSON object.")
+            raw[:] = b"{}"
+        try:
+            return route.body.model_validate_json(raw)
+        except ValidationError as error:
+            raise InvalidBody(error) from error
+
+
+class BodyTooLarge(BadInput):
+    """More bytes than this server takes in one request."""
+
+    http_status = 413
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the request body is larger than {limit_bytes >> 20} MiB",
+            hint="Send less, or raise HUTCH_MAX_BODY_MIB.",
+        )
+
+
+class InvalidBody(BadInput):
+    """A body that is not what the route takes. `param` is the path of the first field that is wrong."""
+
+    def __init__(self, error: ValidationError) -> None:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        self.param = ".".join(str(part) for part in first["loc"])
+        message = first["msg"]
+        super().__init__(f"{self.param}: {message}" if self.param else f"invalid JSON: {message}")
+
+
+def error_response(dialect: Dialect, error: HutchError) -> Response:
+    """An error before anything was sent, in the dialect's words."""
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(dialect.error(error), error.http_status, headers)
+
+
+def internal_error() -> HutchError:
+    """Log the exception that is being handled; returns what the client may know of it."""
+    number = secrets.token_hex(4)
+    _log.exception("internal error %s", number)
+    return HutchError(f"internal error {number}", hint="The server's log has the details under this number.")
+
+
+@asynccontextmanager
+async def _cancelled_if_client_leaves(request: Request) -> AsyncIterator[Callable[[], None]]:
+    """Cancel the work inside when the client goes away, once the body has been read and watching starts."""
+    worker = asyncio.current_task()
+    watcher: asyncio.Task[None] | None = None
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        has_left = True
+        if worker is not None:
+            worker.cancel()
+
+    def start() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(watch())
+
+    try:
+        yield start
+    except asyncio.CancelledError:
+        if has_left and worker is not None:
+            worker.uncancel()
+            raise ClientDisconnect from None
+        raise
+    finally:
+        if watcher is not None:
+            watcher.cancel()

@@ -1,0 +1,58 @@
+"""The guard against web pages that reach for a server on the reader's own machine."""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104
+_LOCAL_ENDINGS = (".localhost", ".local", ".internal")
+_APP_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+
+
+def origin_pattern(extra: Iterable[str]) -> str:
+    """A regular expression of the origins that may call: local pages, desktop applications, and `extra` with `*`."""
+    local = [rf"https?://{re.escape(host)}(:\d+)?" for host in (*_LOCAL_HOSTS, "[::1]")]
+    apps = [rf"{scheme}://.*" for scheme in _APP_SCHEMES]
+    named = [re.escape(origin).replace(r"\*", ".*") for origin in extra]
+    return "|".join(f"(?:{pattern})" for pattern in (*local, *apps, *named))
+
+
+class Guard:
+    """Refuses foreign origins; on a loopback server also foreign Host headers, which DNS rebinding would bring."""
+
+    def __init__(self, app: ASGIApp, *, origins: str, check_host: bool) -> None:
+        self._app = app
+        self._origins = re.compile(origins)
+        self._check_host = check_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            foreign_host = self._check_host and not _is_own(headers.get("host", ""))
+            if foreign_host or (origin and not self._origins.fullmatch(origin)):
+                what = "Host" if foreign_host else "Origin"
+                refusal = PlainTextResponse(f"{what} not allowed; see HUTCH_ORIGINS\n", 403)
+                return await refusal(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def _is_own(host_header: str) -> bool:
+    """Whether a Host header names this machine or its own network, not a name that somebody else resolves."""
+    try:
+        host = (urlsplit(f"//{host_header}").hostname or "").rstrip(".").lower()
+    except ValueError:
+        return False
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        own = ("localhost", socket.gethostname().lower())
+        return host in own or host.endswith(_LOCAL_ENDINGS)
+    return address.is_loopback or address.is_private or address.is_unspecified

@@ -1,0 +1,62 @@
+"""How large the parts of a request may be."""
+
+import json
+import re
+from typing import Any
+
+from hutch.core.errors import BadInput
+
+MAX_MESSAGES = 10_000
+MAX_TOOLS = 256
+MAX_INPUTS = 4096
+MAX_TOP_LOGPROBS = 20
+_MAX_SCHEMA_CHARS = 64 << 10
+_MAX_SCHEMA_DEPTH = 32
+_MAX_REPEAT = 1000
+_REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_COUNTED = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+
+
+def checked_schema(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """Refuse a JSON Schema that would take long to turn into a grammar. Raises BadInput that names the field."""
+    text = json.dumps(schema)
+    if len(text) > _MAX_SCHEMA_CHARS:
+        raise BadInput(f"{name}: the schema has more than {_MAX_SCHEMA_CHARS >> 10} KiB")
+    _walk(schema, name, 0)
+    return schema
+
+
+def _walk(value: Any, name: str, depth: int) -> None:
+    if depth > _MAX_SCHEMA_DEPTH:
+        raise BadInput(f"{name}: the schema is nested deeper than {_MAX_SCHEMA_DEPTH}")
+    if isinstance(value, list):
+        for item in value:
+            _walk(item, name, depth + 1)
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in _COUNTED and isinstance(item, int | float) and item > _MAX_REPEAT * 10:
+            raise BadInput(f"{name}: {key} is more than {_MAX_REPEAT * 10}")
+        if key == "pattern" and isinstance(item, str):
+            counts = [int(n) for match in _REPEATS.finditer(item) for n in match.groups() if n]
+            if max(counts, default=0) > _MAX_REPEAT:
+                raise BadInput(f"{name}: a pattern repeats more than {_MAX_REPEAT} times")
+        _walk(item, name, depth + 1)
+
+
+def checked_tools(tools: list[dict[str, Any]] | None) -> tuple[dict[str, Any], ...]:
+    """Refuse tools that are none. Raises BadInput that says which."""
+    if len(tools or ()) > MAX_TOOLS:
+        raise BadInput(f"tools: more than {MAX_TOOLS}")
+    for index, tool in enumerate(tools or ()):
+        function = tool.get("function")
+        if tool.get("type", "function") != "function" or not isinstance(function, dict):
+            raise BadInput(f"tools.{index}: only tools of type function are known")
+        if not isinstance(function.get("name"), str) or not function["name"]:
+            raise BadInput(f"tools.{index}.function.name: a name is needed")
+        parameters = function.get("parameters")
+        if parameters is not None:
+            if not isinstance(parameters, dict):
+                raise BadInput(f"tools.{index}.function.parameters: a JSON Schema object is needed")
+            checked_schema(parameters, f"tools.{index}.function.parameters")
+    return tuple(tools or ())

@@ -1,0 +1,282 @@
+"""`/api/tags`, `ps`, `show`, `pull`, `create`, `copy`, `delete`, `blobs`."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hutch.api import ollama_show
+from hutch.api.limits import MAX_MESSAGES
+from hutch.api.ollama_wire import OLLAMA, JsonDict, line
+from hutch.api.route import Call, Route, Wire
+from hutch.api.stream import NDJSON, Stream, in_thread, with_first
+from hutch.core.access import Action
+from hutch.core.backend import Backend, Running
+from hutch.core.durations import FOREVER
+from hutch.core.errors import BadInput, HutchError, NotBuilt, NotFound
+from hutch.core.listing import details_json, tags_json
+from hutch.core.models import Progress
+from hutch.core.names import ModelName, parse_digest
+from hutch.core.options import OPTION_TYPES, typed_option
+from hutch.store.recipe import Recipe
+from hutch.store.store import ModelStore
+
+
+class NameBody(Wire):
+    """A body that names a model, in the newer field or the older one."""
+
+    model: str | None = None
+    name: str | None = None
+    stream: bool | None = None
+
+    @property
+    def model_name(self) -> ModelName:
+        """The name. Raises BadInput where there is none."""
+        text = self.model or self.name
+        if not text:
+            raise BadInput("model is required", hint='Name it in the field "model".')
+        return ModelName.parse(text)
+
+
+class ShowBody(NameBody):
+    """`POST /api/show`."""
+
+    verbose: bool | None = None
+
+
+class PullBody(NameBody):
+    """`POST /api/pull`."""
+
+    insecure: bool | None = None
+
+
+class CopyBody(Wire):
+    """`POST /api/copy`."""
+
+    source: str
+    destination: str
+
+
+class ExampleMessage(Wire):
+    """A message of `/api/create`."""
+
+    role: str
+    content: str
+
+
+class CreateBody(NameBody):
+    """`POST /api/create`."""
+
+    source: str | None = Field(default=None, alias="from")
+    files: dict[str, str] | None = None
+    template: str | None = None
+    system: str | None = None
+    license: str | list[str] | None = None
+    parameters: dict[str, Any] | None = None
+    messages: list[ExampleMessage] | None = None
+    adapters: dict[str, str] | None = None
+    draft_files: dict[str, str] | None = None
+    renderer: str | None = None
+    parser: str | None = None
+    requires: str | None = None
+    quantize: str | None = None
+    quantization: str | None = None
+    draft_quantize: str | None = None
+    remote_host: str | None = None
+
+    def recipe(self) -> Recipe:
+        """What is to be made. Raises BadInput or NotBuilt."""
+        missing = ("adapters", "draft_files", "renderer", "parser", "requires", "quantize", "quantization")
+        for name in (*missing, "draft_quantize", "remote_host"):
+            if getattr(self, name):
+                raise NotBuilt(f"{name} is not supported yet", hint=f"Leave `{name}` out.")
+        if len(self.messages or ()) > MAX_MESSAGES:
+            raise BadInput(f"messages: more than {MAX_MESSAGES}")
+        unknown = [name for name in self.parameters or () if name not in OPTION_TYPES]
+        if unknown:
+            raise BadInput(
+                f"unknown parameter '{unknown[0][:64]}'", hint=f"Known are: {', '.join(OPTION_TYPES)}."
+            )
+        licenses = [self.license] if isinstance(self.license, str) else self.license or []
+        return Recipe(
+            from_model=ModelName.parse(self.source) if self.source else None,
+            files=tuple((name, parse_digest(digest)) for name, digest in (self.files or {}).items()),
+            template=self.template,
+            system=self.system,
+            parameters={name: typed_option(name, value) for name, value in (self.parameters or {}).items()},
+            messages=tuple({"role": m.role, "content": m.content} for m in self.messages or ()),
+            licenses=tuple(licenses),
+        )
+
+
+class OllamaModels:
+    """The store and what runs, in Ollama's words."""
+
+    def __init__(self, store: ModelStore, backend: Backend) -> None:
+        self._store = store
+        self._backend = backend
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of this file."""
+        get, post = ("GET",), ("POST",)
+        blob = "/api/blobs/{digest}"
+        return (
+            Route(("GET", "HEAD"), "/api/tags", Action.LIST_MODELS, self.tags, OLLAMA, summary="List models"),
+            Route(get, "/api/ps", Action.SEE_RUNNING, self.ps, OLLAMA, summary="List loaded models"),
+            Route(
+                post, "/api/show", Action.READ_MODEL, self.show, OLLAMA, ShowBody, summary="Describe a model"
+            ),
+            Route(post, "/api/pull", Action.PULL_MODEL, self.pull, OLLAMA, PullBody, summary="Fetch a model"),
+            Route(
+                post,
+                "/api/create",
+                Action.WRITE_MODEL,
+                self.create,
+                OLLAMA,
+                CreateBody,
+                summary="Make a model",
+            ),
+            Route(post, "/api/copy", Action.WRITE_MODEL, self.copy, OLLAMA, CopyBody, summary="Copy a model"),
+            Route(
+                ("DELETE",),
+                "/api/delete",
+                Action.DELETE_MODEL,
+                self.delete,
+                OLLAMA,
+                NameBody,
+                summary="Delete a model",
+            ),
+            Route(("HEAD",), blob, Action.WRITE_MODEL, self.has_blob, OLLAMA, summary="Ask for a blob"),
+            Route(
+                post, blob, Action.WRITE_MODEL, self.take_blob, OLLAMA, raw_body=True, summary="Upload a blob"
+            ),
+        )
+
+    async def tags(self, call: Call) -> Response:  # noqa: ARG002
+        """All models, newest first."""
+        return JSONResponse(tags_json(await asyncio.to_thread(self._store.list)))
+
+    async def ps(self, call: Call) -> Response:  # noqa: ARG002
+        """The loaded models, those that stay longest first."""
+        rows = sorted(
+            self._backend.running(),
+            key=lambda it: it.expires_at.timestamp() if it.expires_at else FOREVER,
+            reverse=True,
+        )
+        return JSONResponse({"models": [_running(row) for row in rows]})
+
+    async def show(self, call: Call) -> Response:
+        """Everything about a model."""
+        body: ShowBody = call.body
+        model = await asyncio.to_thread(self._store.open, body.model_name)
+        return JSONResponse(
+            await asyncio.to_thread(ollama_show.description, model, verbose=bool(body.verbose))
+        )
+
+    async def pull(self, call: Call) -> Response:
+        """Fetch a model by its name."""
+        body: PullBody = call.body
+        return await self._progress(self._store.pull(body.model_name, insecure=bool(body.insecure)), body)
+
+    async def create(self, call: Call) -> Response:
+        """Make a model from another one, or from GGUF blobs."""
+        body: CreateBody = call.body
+        return await self._progress(self._created(body.model_name, body.recipe()), body)
+
+    async def copy(self, call: Call) -> Response:
+        """Give a model a second name."""
+        body: CopyBody = call.body
+        await asyncio.to_thread(
+            self._store.copy, ModelName.parse(body.source), ModelName.parse(body.destination)
+        )
+        return Response(status_code=200)
+
+    async def delete(self, call: Call) -> Response:
+        """Delete a model, unloading it first."""
+        body: NameBody = call.body
+        await asyncio.to_thread(self._store.open, body.model_name)  # NotFound before anything is done
+        await self._backend.unload(body.model_name)
+        await asyncio.to_thread(self._store.delete, body.model_name)
+        return Response(status_code=200)
+
+    async def has_blob(self, call: Call) -> Response:
+        """Whether the store has a blob."""
+        digest = parse_digest(call.request.path_params["digest"])
+        return Response(status_code=200 if await asyncio.to_thread(self._store.has_blob, digest) else 404)
+
+    async def take_blob(self, call: Call) -> Response:
+        """Take in a blob: 201 where it is new."""
+        digest = parse_digest(call.request.path_params["digest"])
+        is_new = await asyncio.to_thread(self._store.import_blob, _pieces(call.request), digest)
+        return Response(status_code=201 if is_new else 200)
+
+    def _created(self, name: ModelName, recipe: Recipe) -> Generator[Progress, None, None]:
+        """Create, fetching the base first where it is not here."""
+        if recipe.from_model is not None:
+            try:
+                self._store.open(recipe.from_model)
+            except NotFound:
+                fetching = self._store.pull(recipe.from_model)
+                yield from (step for step in fetching if step.status != "success")
+        yield from self._store.create(name, recipe)
+
+    async def _progress(self, steps: Iterator[Progress], body: NameBody) -> Response:
+        lines = in_thread(steps)
+        if body.stream is False:
+            async with aclosing(lines):
+                last = [step async for step in lines][-1]
+            return JSONResponse(_step(last))
+        return Stream(_lines(await with_first(lines)), NDJSON, _error_line)
+
+
+async def _lines(steps: AsyncGenerator[Progress, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(steps):
+        async for step in steps:
+            yield line(_step(step))
+
+
+def _step(step: Progress) -> JsonDict:
+    said = {"status": step.status, "digest": step.digest, "total": step.total, "completed": step.completed}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _error_line(error: HutchError) -> bytes:
+    return json.dumps(OLLAMA.error(error)).encode() + b"\n"
+
+
+def _pieces(request: Request) -> Iterator[bytes]:
+    """A request's body for a thread that blocks: each piece is read by the event loop when asked for."""
+    loop = asyncio.get_running_loop()
+    stream = request.stream()
+
+    def pieces() -> Iterator[bytes]:
+        while piece := asyncio.run_coroutine_threadsafe(anext(stream, None), loop).result():
+            yield piece
+
+    return pieces()
+
+
+def _running(row: Running) -> JsonDict:
+    model = row.model
+    return {
+        "name": model.name.short,
+        "model": model.name.short,
+        "size": row.memory_bytes,
+        "digest": model.digest,
+        "details": details_json(model.details),
+        "expires_at": row.expires_at.isoformat() if row.expires_at else "9999-12-31T23:59:59+00:00",
+        "size_vram": 0,
+        "context_length": row.num_ctx,
+        "engine": row.engine,
+        "pid": row.pid,
+        "socket": row.socket,
+        "state": row.state,
+        "slots": row.num_slots,
+        "busy": row.busy_slots,
+        "queued": row.queued,
+    }

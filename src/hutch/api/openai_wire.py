@@ -1,0 +1,334 @@
+"""OpenAI's requests and replies as JSON. Requests become internal ones here; nothing below knows OpenAI."""
+
+import json
+import time
+from typing import Any
+
+from hutch.api.gate import InvalidBody
+from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_schema, checked_tools
+from hutch.api.route import Wire
+from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall, Usage
+from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
+from hutch.core.names import ModelName
+from hutch.core.options import split_options
+
+JsonDict = dict[str, Any]
+# OpenAI's documented defaults; a model's own parameters come before them.
+DEFAULTS = Sampling(temperature=1.0, top_p=1.0)
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+}
+_TYPES |= {413: "invalid_request_error", 429: "rate_limit_error"}
+_BOOKKEEPING = frozenset(
+    (
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+    )
+) | {"prediction"}
+# Documented parameters that would change the answer, with the values that ask for what is done anyway.
+_NOT_BUILT: dict[str, tuple[Any, ...]] = {
+    "audio": (None,),
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "modalities": (None, ["text"]),
+    "n": (None, 1),
+    "reasoning_effort": (None,),
+    "suffix": (None, ""),
+    "verbosity": (None, "medium"),
+    "web_search_options": (None,),
+}
+
+
+class OpenAIDialect:
+    """`{"error": {"message", "type", "param", "code"}}`."""
+
+    def error(self, error: HutchError) -> JsonDict:
+        """The JSON of an error."""
+        message = f"{error.message}. {error.hint}" if error.hint else error.message
+        param = error.param if isinstance(error, InvalidBody) else None
+        code = "model_not_found" if isinstance(error, NotFound) else error.code
+        if isinstance(error, ContextExceeded):
+            param = "messages"
+        return {
+            "error": {
+                "message": message,
+                "type": _TYPES.get(error.http_status, "api_error"),
+                "param": param,
+                "code": code,
+            }
+        }
+
+
+OPENAI = OpenAIDialect()
+
+
+class StreamOptions(Wire):
+    """What a stream carries besides the answer."""
+
+    include_usage: bool | None = None
+
+
+class _Common(Wire):
+    model_config = Wire.model_config | {"extra": "allow"}
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+
+    def unknown(self) -> list[str]:
+        """Names of parameters that nobody has documented. Raises NotBuilt for documented ones not built."""
+        extra = self.model_extra or {}
+        for name, neutral in _NOT_BUILT.items():
+            if name in extra and extra[name] not in neutral:
+                raise NotBuilt(
+                    f"{name}: {json.dumps(extra[name])[:40]} is not supported", hint=f"Leave `{name}` out."
+                )
+        return sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with a chunk of usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def sampling(self, max_tokens: int | None) -> Sampling:
+        """The sampling parameters, checked. Raises BadInput that names the one that is wrong."""
+        for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1)):
+            _ranged(name, getattr(self, name), low, high)
+        for name in ("frequency_penalty", "presence_penalty"):
+            _ranged(name, getattr(self, name), -2, 2)
+        _ranged("max_tokens", max_tokens, 0, 1 << 24)
+        known, _ = split_options(
+            {
+                "temperature": self.temperature,
+                "top_p": self.top_p,
+                "seed": self.seed,
+                "stop": self.stop,
+                "frequency_penalty": self.frequency_penalty,
+                "presence_penalty": self.presence_penalty,
+                "num_predict": max_tokens,
+            }
+        )
+        return Sampling(logit_bias=_bias(self.logit_bias)).over(known)
+
+
+class Part(Wire):
+    """A piece of a message's content."""
+
+    type: str
+    text: str | None = None
+
+
+class Function(Wire):
+    """A function that an assistant message called."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class AssistantToolCall(Wire):
+    """A tool call in the history."""
+
+    id: str
+    function: Function
+
+
+class ChatMessage(Wire):
+    """A message of a conversation."""
+
+    role: str
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_calls: list[AssistantToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+
+    def internal(self, index: int) -> Message:
+        """The message as Hutch knows it. Raises BadInput that names what is wrong with it."""
+        role = "system" if self.role == "developer" else self.role
+        if role not in ("system", "user", "assistant", "tool"):
+            raise BadInput(f"messages.{index}.role: {self.role!r} is not a known role")
+        calls = tuple(
+            ToolCall(i, call.id, call.function.name, call.function.arguments)
+            for i, call in enumerate(self.tool_calls or ())
+        )
+        return Message(
+            role,
+            self._text(index),
+            self.reasoning_content or "",
+            calls,
+            self.tool_call_id or "",
+            self.name or "",
+        )
+
+    def _text(self, index: int) -> str:
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        for i, part in enumerate(self.content):
+            if part.type not in ("text", "input_text", "output_text", "refusal"):
+                raise NotBuilt(
+                    f"messages.{index}.content.{i}: parts of type {part.type!r} are not supported yet"
+                )
+        return "\n".join(part.text or "" for part in self.content)
+
+
+class ChatBody(_Common):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[ChatMessage]
+    max_completion_tokens: int | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+    def internal(self) -> GenerateRequest:
+        """The request as Hutch knows it. Raises BadInput."""
+        if not self.messages:
+            raise BadInput("[] is too short - 'messages'")
+        if len(self.messages) > MAX_MESSAGES:
+            raise BadInput(f"messages: more than {MAX_MESSAGES}")
+        tools, choice = _choose_tools(checked_tools(self.tools), self.tool_choice)
+        _ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
+        if self.top_logprobs is not None and not self.logprobs:
+            raise BadInput("top_logprobs needs logprobs: true")
+        max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        return GenerateRequest(
+            model=ModelName.parse(self.model),
+            messages=tuple(message.internal(i) for i, message in enumerate(self.messages)),
+            sampling=self.sampling(max_tokens),
+            dialect_defaults=DEFAULTS,
+            response_format=_format(self.response_format),
+            tools=tools,
+            tool_choice=choice,
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            truncate=False,
+        )
+
+
+class CompletionBody(_Common):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] | list[int] | list[list[int]] = "<|endoftext|>"
+    logprobs: int | None = None
+
+    def internal(self) -> GenerateRequest:
+        """The request as Hutch knows it: the prompt goes to the model as it stands. Raises BadInput."""
+        _ranged("logprobs", self.logprobs, 0, 5)
+        prompt: Any = self.prompt
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
+            if len(prompt) > 1:
+                raise NotBuilt(
+                    "prompt: several prompts in one request are not supported yet", hint="Send one each."
+                )
+            prompt = prompt[0]
+        if not isinstance(prompt, str) and any(token < 0 for token in prompt):
+            raise BadInput("prompt: token ids are not negative")
+        if not prompt:
+            raise BadInput("prompt: it is empty")
+        return GenerateRequest(
+            model=ModelName.parse(self.model),
+            prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+            sampling=self.sampling(16 if self.max_tokens is None else self.max_tokens),
+            dialect_defaults=DEFAULTS,
+            top_logprobs=self.logprobs,
+            truncate=False,
+        )
+
+
+class EmbeddingsBody(Wire):
+    """`POST /v1/embeddings`."""
+
+    model_config = Wire.model_config | {"extra": "allow"}
+
+    model: str
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: str | None = None
+    dimensions: int | None = None
+
+
+def usage_json(usage: Usage) -> JsonDict:
+    """The tokens that a request took."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def created() -> int:
+    """The present moment in Unix seconds."""
+    return int(time.time())
+
+
+def _ranged(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise BadInput(f"{name}: {value} is not between {low} and {high}")
+
+
+def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None:
+    if bias is None:
+        return None
+    pairs: list[tuple[int, float]] = []
+    for token, value in bias.items():
+        if not token.isdecimal():
+            raise BadInput(f"logit_bias: {token[:20]!r} is no token id")
+        _ranged("logit_bias", value, -100, 100)
+        pairs.append((int(token), value))
+    if len(pairs) > 1024:
+        raise BadInput("logit_bias: more than 1024 tokens")
+    return tuple(pairs)
+
+
+def _format(value: JsonDict | None) -> Any:
+    kind = (value or {}).get("type", "text")
+    if value is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return "json"
+    schema = (
+        (value.get("json_schema") or {}).get("schema") if isinstance(value.get("json_schema"), dict) else None
+    )
+    if kind != "json_schema" or not isinstance(schema, dict):
+        raise BadInput("response_format: it takes text, json_object, or json_schema with json_schema.schema")
+    return checked_schema(schema, "response_format")
+
+
+def _choose_tools(
+    tools: tuple[JsonDict, ...], choice: str | JsonDict | None
+) -> tuple[tuple[JsonDict, ...], str | None]:
+    """Which tools the model is shown, and whether it has to call one."""
+    if isinstance(choice, dict):  # the engine knows no named choice: it gets that one tool, and must call it
+        name = (
+            (choice.get("function") or {}).get("name") if isinstance(choice.get("function"), dict) else None
+        )
+        chosen = tuple(tool for tool in tools if tool["function"]["name"] == name)
+        if not chosen:
+            raise BadInput("tool_choice: no tool of that name is among the tools")
+        return chosen, "required"
+    if choice not in (None, "none", "auto", "required"):
+        raise BadInput("tool_choice: it takes none, auto, required, or a function's name")
+    if choice == "required" and not tools:
+        raise BadInput("tool_choice: required needs tools")
+    return ((), None) if choice == "none" else (tools, choice)

@@ -1,0 +1,51 @@
+"""What a route is: where, what for, who answers, and in which dialect it fails."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hutch.core.access import Action, Principal
+from hutch.core.errors import HutchError
+
+
+class Wire(BaseModel):
+    """A body as it comes in: types are not bent to fit, unknown fields are passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, let in. `body` is what the route's wire type made of it."""
+
+    who: Principal
+    request: Request
+    body: Any
+
+
+class Dialect(Protocol):
+    """How a family of routes says that something went wrong."""
+
+    def error(self, error: HutchError) -> dict[str, Any]:
+        """The JSON object of an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route. Without an action there is none."""
+
+    methods: tuple[str, ...]
+    path: str
+    action: Action
+    handle: Callable[[Call], Awaitable[Response]]
+    dialect: Dialect
+    body: type[Wire] | None = None
+    empty_body: bool = False  # whether no body at all means an empty object
+    raw_body: bool = False  # the handler reads the body itself, in pieces
+    public: bool = False  # answers also without a key
+    documented: bool = True
+    summary: str = ""

@@ -1,0 +1,208 @@
+"""The HTTP server: every route through the gate, all under one guard."""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from hutch import __version__, app, config
+from hutch.api.gate import Gate
+from hutch.api.guard import Guard, origin_pattern
+from hutch.api.ollama_chat import OllamaChat
+from hutch.api.ollama_models import OllamaModels
+from hutch.api.openai_chat import OpenAIChat
+from hutch.api.openai_models import OpenAIModels
+from hutch.api.openai_wire import OPENAI
+from hutch.api.route import Route
+from hutch.api.service import Service
+from hutch.core.errors import Conflict, HutchError
+from hutch.places import Address
+
+_log = logging.getLogger(__name__)
+_DRAIN_S = 10
+
+
+class Activity:
+    """When the server was last asked for something, for one that leaves when nobody needs it."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def note(self) -> None:
+        """A request came."""
+        self._last = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last request came."""
+        return time.monotonic() - self._last
+
+
+def all_routes(parts: app.App) -> tuple[Route, ...]:
+    """Every route that a server has."""
+    return (
+        *Service(parts.store).routes(),
+        *OllamaChat(parts.backend).routes(),
+        *OllamaModels(parts.store, parts.backend).routes(),
+        *OpenAIChat(parts.backend).routes(),
+        *OpenAIModels(parts.backend, parts.store).routes(),
+    )
+
+
+def create_app(parts: app.App, address: Address, activity: Activity) -> FastAPI:
+    """The ASGI application. Raises TypeError for a route without an action."""
+    origins = origin_pattern(parts.settings.origins)
+    api = FastAPI(
+        title="Hutch",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[
+            Middleware(Guard, origins=origins, check_host=address.is_loopback),
+            Middleware(CORSMiddleware, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]),
+        ],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+    add_routes(
+        api, Gate(parts.authenticator, parts.settings.max_body_mib << 20, activity.note), all_routes(parts)
+    )
+    return api
+
+
+def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
+    """Put each route behind the gate, and describe its body."""
+    for route in routes:
+        schema = (
+            route.body.model_json_schema(ref_template="#/components/schemas/{model}") if route.body else None
+        )
+        described = {}
+        if schema is not None:
+            schema.pop("$defs", None)
+            described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+        api.add_api_route(
+            route.path,
+            gate.endpoint(route),
+            methods=list(route.methods),
+            response_model=None,
+            include_in_schema=route.documented,
+            summary=route.summary,
+            openapi_extra=described,
+            operation_id=f"{route.methods[0].lower()}{route.path.replace('/', '_').replace('{', '').replace('}', '')}",
+        )
+
+
+def serve(address: Address, idle_exit_s: float | None = None) -> None:
+    """Serve until told to stop, or until nobody has asked for anything for `idle_exit_s` and nothing is loaded."""
+    settings = config.load()
+    _configure_logging()
+    sockets = [_listen(address)]
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, address, sockets, idle_exit_s))
+
+
+async def _serve(
+    settings: config.Settings, address: Address, sockets: Sequence[socket.socket], idle_exit_s: float | None
+) -> None:
+    parts = app.build(settings, address)
+    activity = Activity()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(parts, address, activity),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_keep_alive=75,
+            h11_max_incomplete_event_size=16 << 10,
+            server_header=False,
+        )
+    )
+    _announce(parts, address, sockets[0])
+    leaving = (
+        asyncio.create_task(_leave_when_idle(server, parts, activity, idle_exit_s)) if idle_exit_s else None
+    )
+    try:
+        await server.serve(sockets=list(sockets))
+    finally:
+        if leaving:
+            leaving.cancel()
+        await parts.backend.close()
+
+
+async def _leave_when_idle(
+    server: uvicorn.Server, parts: app.App, activity: Activity, idle_exit_s: float
+) -> None:
+    while True:
+        await asyncio.sleep(min(1.0, idle_exit_s / 4))
+        if parts.backend.running():
+            activity.note()  # the time counts from the unload
+        elif activity.idle_s > idle_exit_s:
+            _log.info("nobody asked for anything for %.0f s: leaving", idle_exit_s)
+            server.should_exit = True
+            return
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+    except OSError as error:
+        raise Conflict(
+            f"cannot listen on {address.url}: {error.strerror or error}",
+            hint="Another server may run there: stop it, or choose another address with HUTCH_HOST.",
+        ) from error
+
+
+def _announce(parts: app.App, address: Address, listening: socket.socket) -> None:
+    shown = Address(address.scheme, address.host, listening.getsockname()[1]).url
+    print(
+        f"Hutch {__version__} listens on {shown}, models in {parts.store.root}", file=sys.stderr, flush=True
+    )
+    if parts.new_key:
+        print(
+            f"It can be reached from outside, so requests need a key. This one is shown only now:\n\n    {parts.new_key}\n",
+            file=sys.stderr,
+            flush=True,
+        )
+    elif not address.is_loopback and parts.settings.auth == "none":
+        _log.warning("everybody who can reach this server may use and change it, because HUTCH_AUTH is none")
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 404 and not request.url.path.startswith("/v1/"):
+        return PlainTextResponse("404 page not found", 404)
+    message = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}"
+    if request.url.path.startswith("/v1/"):
+        failure = HutchError(message)
+        failure.http_status = error.status_code
+        return JSONResponse(OPENAI.error(failure), error.status_code, error.headers)
+    return JSONResponse({"error": message}, error.status_code, error.headers)
+
+
+def _configure_logging() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        force=True,
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    return importlib.import_module("uvloop").new_event_loop  # type: ignore[no-any-return]

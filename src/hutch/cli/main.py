@@ -1,0 +1,66 @@
+"""The command line's entry: finds the command, and turns errors into messages and exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import hutch
+from hutch import places
+from hutch.cli import commands, http, side
+from hutch.core.errors import HutchError, Unreachable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, and give the exit code."""
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except HutchError as error:
+        print(f"Error: {error.message}", *([error.hint] if error.hint else []), sep="\n", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `hutch list | head -1`: what is left to flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    else:
+        return code
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(commands.overview())
+        return 0
+    if words[0] in ("-v", "--version"):
+        return _version()
+    command = commands.find(words[0])
+    args = commands.parse(command, words[1:])
+    return side.here(command.run, args) or 0
+
+
+def _version() -> int:
+    """Print this version, and the server's where that is another one."""
+    print(f"hutch version is {hutch.__version__}")
+    try:
+        told = http.ask("GET", "/api/version").get("version")
+    except Unreachable:
+        print("Warning: no server is running", file=sys.stderr)
+    except HutchError as error:
+        print(f"Warning: {error.message}", file=sys.stderr)
+    else:
+        if told != hutch.__version__:
+            print(f"Warning: the server at {places.server_address().url} is version {told}", file=sys.stderr)
+    return 0
+
+
+def help_(args: argparse.Namespace) -> int:
+    """`hutch help [COMMAND]`."""
+    if args.command:
+        commands.parser(commands.find(args.command)).print_help()
+    else:
+        print(commands.overview())
+    return 0

@@ -1,0 +1,116 @@
+"""The models: listing, copying, removing, and unloading them."""
+
+import argparse
+import json
+import sys
+from functools import partial
+from typing import Any
+
+from hutch import places
+from hutch.cli import columns, http, side
+from hutch.core.errors import HutchError, NotFound
+
+
+def tags() -> dict[str, Any]:
+    """What `/api/tags` tells, or would tell."""
+    told: dict[str, Any] = side.either(lambda: http.ask("GET", "/api/tags"), "hutch.cli.stored:tags")
+    return told
+
+
+def list_models(args: argparse.Namespace) -> None:
+    """`hutch list [PREFIX]`."""
+    models = _starting_with(args.prefix, tags())
+    if args.json:
+        print(json.dumps({"models": models}, indent=2))
+        return
+    rows = [
+        (
+            model["name"],
+            model["digest"][:12],
+            columns.human_size(model["size"]),
+            columns.human_time(model["modified_at"]),
+        )
+        for model in models
+    ]
+    print(columns.table(("NAME", "ID", "SIZE", "MODIFIED"), rows))
+
+
+def ps(args: argparse.Namespace) -> None:
+    """`hutch ps [PREFIX]`."""
+    answer = http.ask("GET", "/api/ps")
+    note_settings()
+    models = _starting_with(args.prefix, answer)
+    if args.json:
+        print(json.dumps({"models": models}, indent=2))
+        return
+    rows = [
+        (
+            model["name"],
+            model["digest"][:12],
+            columns.human_size(model["size"]),
+            processor(model["size"], model.get("size_vram") or 0),
+            str(model.get("context_length") or ""),
+            until(model.get("expires_at")),
+        )
+        for model in models
+    ]
+    print(columns.table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
+
+
+def stop(args: argparse.Namespace) -> None:
+    """`hutch stop MODEL`."""
+    try:
+        http.ask("POST", "/api/generate", {"model": args.model, "keep_alive": 0, "stream": False})
+    except NotFound as error:
+        raise NotFound(f"couldn't find model '{args.model}' to stop", hint=error.hint) from error
+
+
+def cp(args: argparse.Namespace) -> None:
+    """`hutch cp SOURCE DESTINATION`."""
+    body = {"source": args.source, "destination": args.destination}
+    side.either(
+        lambda: http.ask("POST", "/api/copy", body), "hutch.cli.local:copy", args.source, args.destination
+    )
+    print(f"copied '{args.source}' to '{args.destination}'")
+
+
+def rm(args: argparse.Namespace) -> None:
+    """`hutch rm MODEL…`."""
+    for name in args.models:
+        side.either(
+            partial(http.ask, "DELETE", "/api/delete", {"model": name}), "hutch.cli.local:delete", name
+        )
+        print(f"deleted '{name}'")
+
+
+def processor(size_bytes: int, vram_bytes: int) -> str:
+    """Where a loaded model lies."""
+    if vram_bytes == 0:
+        return "100% CPU"
+    if vram_bytes == size_bytes:
+        return "100% GPU"
+    if vram_bytes > size_bytes or size_bytes == 0:
+        return "Unknown"
+    on_cpu = round((size_bytes - vram_bytes) / size_bytes * 100)
+    return f"{on_cpu}%/{100 - on_cpu}% CPU/GPU"
+
+
+def until(expires_at: str | None) -> str:
+    """When a loaded model goes; one whose time has come is on its way."""
+    told = columns.human_time(expires_at)
+    return "Stopping..." if told.endswith(" ago") else told
+
+
+def note_settings() -> None:
+    """Say on stderr which settings made here do not reach the server that runs already."""
+    if named := places.server_settings():
+        print(
+            f"note: {', '.join(named)}: the settings of the running server count, not these", file=sys.stderr
+        )
+
+
+def _starting_with(prefix: str, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    models = answer.get("models")
+    if not isinstance(models, list):
+        raise HutchError("the server's answer is no list of models")
+    return [model for model in models if model["name"].lower().startswith(prefix.lower())]

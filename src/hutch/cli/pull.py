@@ -1,0 +1,40 @@
+"""`hutch pull`: fetches a model."""
+
+import argparse
+from pathlib import Path
+
+from hutch import places
+from hutch.cli import http, progress, side
+from hutch.cli.client import HttpServer
+from hutch.core.errors import BadInput
+
+
+def pull(args: argparse.Namespace) -> None:
+    """Fetch a model by its name, or from a source."""
+    name, source = (None, args.model) if is_source(args.model) else (args.model, args.source)
+    if name is None and args.source:
+        raise BadInput(
+            f"invalid model name '{args.model}'", hint="With --from, MODEL is the name that it gets."
+        )
+    if source or args.replace:
+        if not side.is_here():
+            raise BadInput(
+                "a source, or --replace, is for the machine that keeps the models",
+                hint="Run 'hutch pull' there.",
+            )
+    elif side.is_answering():
+        progress.show(HttpServer().stream("/api/pull", {"model": name, "insecure": args.insecure}))
+        return
+    elif not side.is_here():
+        raise http.unreachable(places.server_address())
+    # The store's locks are shared with a server that runs here.
+    progress.show(
+        side.here("hutch.cli.local:pull", name, source, replace=args.replace, insecure=args.insecure)
+    )
+
+
+def is_source(text: str) -> bool:
+    """Whether a word says where to get a model, and not how it is called."""
+    if text.startswith(("https://", "http://", "pypi:", "./", "../", "/", "~")):
+        return True
+    return text.lower().endswith(".gguf") and Path(text).is_file()

@@ -1,0 +1,101 @@
+"""`hutch run`: one question, or a conversation."""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hutch.cli import answer, background, progress, repl
+from hutch.cli.client import HttpServer, Server
+from hutch.cli.session import Session
+from hutch.core.durations import parse_duration_s
+from hutch.core.errors import BadInput, NotFound
+
+_THINK_LEVELS = ("low", "medium", "high", "max")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Answer the prompt and what comes through a pipe; without both, begin a conversation."""
+    session = Session(
+        HttpServer(),
+        args.model,
+        system=args.system or "",
+        format=read_format(args.format),
+        think=read_think(args.think),
+        keep_alive=read_keep_alive(args.keepalive),
+        verbose=args.verbose,
+        is_wrapping=not args.nowordwrap,
+        is_hiding_thinking=args.hidethinking,
+    )
+    piped = "" if sys.stdin.isatty() else sys.stdin.read()
+    prompt = " ".join(part for part in (piped, *args.prompt) if part)
+    background.ensure()
+    capabilities = described(session.server, args.model, insecure=args.insecure).get("capabilities") or []
+    if "embedding" in capabilities and "completion" not in capabilities:
+        embed(session, prompt)
+    elif prompt or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        answer.show(session, session.server.stream("/api/generate", session.generate_body(prompt)))
+    else:
+        repl.talk(session)
+
+
+def described(server: Server, model: str, *, insecure: bool = False) -> dict[str, Any]:
+    """What `/api/show` tells about a model, which is pulled first where it is absent."""
+    try:
+        return server.ask("/api/show", {"model": model})
+    except NotFound:
+        progress.show(server.stream("/api/pull", {"model": model, "insecure": insecure}))
+    return server.ask("/api/show", {"model": model})
+
+
+def embed(session: Session, text: str) -> None:
+    """Print a text's vector."""
+    if not text:
+        raise BadInput(
+            "embedding models need a text", hint=f"Write 'hutch run {session.model} \"some text\"'."
+        )
+    print(json.dumps(session.server.ask("/api/embed", session.embed_body(text))["embeddings"][0]))
+
+
+def read_format(text: str | None) -> str | dict[str, Any] | None:
+    """The value of --format: `json`, a schema, or the path of one."""
+    if not text or text == "json":
+        return text or None
+    source = text
+    if not text.lstrip().startswith("{"):
+        try:
+            source = Path(text).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(
+                f"--format {text}: {error}", hint="It takes json, or a JSON schema, or its file."
+            ) from error
+    try:
+        schema = json.loads(source)
+    except ValueError as error:
+        raise BadInput(f"--format: the schema is no JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise BadInput("--format: a schema is a JSON object")
+    return schema
+
+
+def read_think(text: str | None) -> bool | str | None:
+    """The value of --think."""
+    if text is None or text in _THINK_LEVELS:
+        return text
+    if text not in ("true", "false"):
+        raise BadInput(
+            f"invalid value for --think: '{text}'", hint="It takes true, false, low, medium, high or max."
+        )
+    return text == "true"
+
+
+def read_keep_alive(text: str | None) -> float | str | None:
+    """The value of --keepalive: seconds, or a duration."""
+    if not text:
+        return None
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text):
+        return float(text)
+    parse_duration_s(text)
+    return text

@@ -1,0 +1,39 @@
+"""Which side does the work: the server where one answers, else the store here."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from hutch import places
+from hutch.cli import http
+from hutch.core.errors import Unreachable
+
+
+def either(remote: Callable[[], Any], local: str, *arguments: Any, **named: Any) -> Any:
+    """Ask the server; where none runs on this machine, call `local` ("module:function"), imported only then."""
+    try:
+        return remote()
+    except Unreachable:
+        if not is_here():
+            raise
+    return here(local, *arguments, **named)
+
+
+def here(local: str, *arguments: Any, **named: Any) -> Any:
+    """Call a function of a module that is imported only now."""
+    module, _, function = local.partition(":")
+    return getattr(importlib.import_module(module), function)(*arguments, **named)
+
+
+def is_here() -> bool:
+    """Whether the server's place is this machine, so that its store is ours."""
+    return places.server_address().for_client.is_loopback
+
+
+def is_answering() -> bool:
+    """Whether a server answers."""
+    try:
+        http.ask("GET", "/api/version")
+    except Unreachable:
+        return False
+    return True

@@ -1,0 +1,105 @@
+"""The server's settings: `hutch.toml` below the environment below flags."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from hutch import places
+from hutch.core.durations import parse_keep_alive_s
+from hutch.core.errors import BadInput
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+
+def _duration_s(value: object) -> object:
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        return parse_keep_alive_s(int(value))  # OLLAMA_KEEP_ALIVE=300 means seconds
+    return parse_keep_alive_s(value)
+
+
+def _comma_list(value: object) -> object:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _unquoted(value: object) -> object:
+    return value.strip().strip("\"'").strip() if isinstance(value, str) else value
+
+
+DurationS = Annotated[float, BeforeValidator(_duration_s)]
+
+
+class Settings(BaseSettings):
+    """What a server can be told. Each name is a key of `hutch.toml`, and a variable `HUTCH_NAME` or `OLLAMA_NAME`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+
+    keep_alive: DurationS = 300.0
+    load_timeout: DurationS = 300.0
+    max_loaded_models: Annotated[int, Field(ge=0)] = 0  # 0: three
+    num_parallel: Annotated[int, Field(ge=0, le=256)] = 0  # 0: four
+    max_queue: Annotated[int, Field(ge=0)] = 512
+    context_length: Annotated[int, Field(ge=0, le=1 << 24)] = (
+        0  # 0: 4096, or the model's own where that is less
+    )
+    num_thread: Annotated[int, Field(ge=0, le=1024)] = (
+        0  # 0: one for each physical core that this process may use
+    )
+    num_gpu: Annotated[int, Field(ge=-1)] = -1  # layers on the GPU; -1: as many as fit
+    flash_attention: bool | None = None  # None: where the engine thinks it pays
+    kv_cache_type: KvType = "f16"
+    origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
+    auth: Literal["auto", "none"] = "auto"
+    llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
+    max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_blob_gib: Annotated[int, Field(ge=1)] = 512
+    insecure_pull: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then HUTCH_*, then OLLAMA_*, then the file."""
+        return (
+            init_settings,
+            _Environment(settings_cls, env_prefix="HUTCH_"),
+            _Environment(settings_cls, env_prefix="OLLAMA_"),
+            TomlConfigSettingsSource(settings_cls, toml_file=places.home() / "hutch.toml"),
+        )
+
+
+class _Environment(EnvSettingsSource):
+    def prepare_field_value(self, field_name: str, field: Any, value: Any, value_is_complex: bool) -> Any:
+        return super().prepare_field_value(field_name, field, _unquoted(value), value_is_complex)
+
+
+def load(**flags: object) -> Settings:
+    """Read the settings from all their places. Raises BadInput that names the setting."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadInput(
+            f"setting {name!r}: {first['msg']}",
+            hint=f"Look at {places.home() / 'hutch.toml'} and at the variables HUTCH_{name.upper()} and OLLAMA_{name.upper()}.",
+        ) from error
+    except ValueError as error:  # a file that is no TOML
+        raise BadInput(
+            f"{places.home() / 'hutch.toml'}: {error}", hint="Mend the file, or move it away."
+        ) from error

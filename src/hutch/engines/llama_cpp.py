@@ -1,0 +1,113 @@
+"""The GGUF worker: llama.cpp's own server, in a process of its own.
+
+`python -m hutch.engines.llama_cpp` reads a LaunchPlan from standard input, serves until that input ends,
+and so never outlives the front that started it. With `plan.binary` it becomes that llama-server.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from hutch.engines.protocol import LaunchPlan
+
+
+def main() -> None:
+    """Serve one model until the front closes the pipe or sends SIGTERM."""
+    os.umask(0o177)  # the socket is for this user alone from the moment that it exists
+    plan = LaunchPlan.loads(sys.stdin.buffer.readline())
+    _die_with_parent()
+    if plan.binary:
+        os.execv(plan.binary, [plan.binary, *_arguments(plan)])  # noqa: S606
+    server = _serve(plan)
+    sys.stdin.buffer.read()  # until the front is gone
+    del server
+    os._exit(0)  # the engine's threads have nothing to save
+
+
+def _die_with_parent() -> None:
+    """On Linux, ask the kernel to end this process with the front, even where the front is killed."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _serve(plan: LaunchPlan) -> object:
+    import xllamacpp as engine  # noqa: PLC0415  # only here: the front must be able to name this module
+
+    params = engine.CommonParams()
+    params.model.path = plan.weights
+    params.model_alias = {Path(plan.weights).name}
+    if plan.endpoint.socket:
+        params.hostnames = [plan.endpoint.socket]
+    else:
+        params.hostnames = ["127.0.0.1"]
+        params.port = plan.endpoint.port
+        params.api_keys = [plan.endpoint.secret]
+    params.n_ctx = plan.num_ctx * plan.num_slots
+    params.n_parallel = plan.num_slots
+    params.n_batch = plan.num_batch
+    params.n_ubatch = plan.num_ubatch
+    params.cpuparams.n_threads = plan.num_thread
+    params.cpuparams_batch.n_threads = plan.num_thread
+    params.n_gpu_layers = plan.num_gpu
+    params.fit_params = False  # Hutch decides what fits; the engine must not shrink the context in silence
+    if plan.main_gpu is not None:
+        params.main_gpu = plan.main_gpu
+        params.split_mode = engine.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+    if plan.use_mmap is not None:
+        mode = engine.llama_load_mode
+        params.load_mode = mode.LLAMA_LOAD_MODE_MMAP if plan.use_mmap else mode.LLAMA_LOAD_MODE_NONE
+    if plan.flash_attention is not None:
+        kind = engine.llama_flash_attn_type
+        params.flash_attn_type = (
+            kind.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if plan.flash_attention
+            else kind.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+    params.cache_type_k = params.cache_type_v = getattr(
+        engine.ggml_type, f"GGML_TYPE_{plan.kv_cache_type.upper()}"
+    )
+    params.embedding = True  # llama.cpp still generates with this on, at the same speed
+    if plan.mean_pooling:
+        params.pooling_type = engine.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    params.cache_ram_mib = 0  # no prompt cache across slots: it has open reports of mixing conversations
+    params.cache_idle_slots = False
+    params.slot_prompt_similarity = 0.0  # the front chooses the slot
+    params.endpoint_slots = True
+    params.ui = False
+    params.warmup = False
+    return engine.Server(params)
+
+
+def _arguments(plan: LaunchPlan) -> list[str]:
+    """The same plan as flags of llama-server."""
+    endpoint = plan.endpoint
+    where = ["--host", endpoint.socket or "127.0.0.1"]
+    if not endpoint.socket:
+        where += ["--port", str(endpoint.port), "--api-key", endpoint.secret]
+    args = [
+        *where,
+        *("--model", plan.weights, "--no-webui", "--offline", "--slots", "--embedding", "--no-warmup"),
+        *("-c", str(plan.num_ctx * plan.num_slots), "-np", str(plan.num_slots)),
+        *("-b", str(plan.num_batch), "-ub", str(plan.num_ubatch)),
+        *("-t", str(plan.num_thread), "-tb", str(plan.num_thread)),
+        *("--cache-type-k", plan.kv_cache_type, "--cache-type-v", plan.kv_cache_type),
+        *("--cache-ram", "0", "--no-cache-idle-slots", "-sps", "0", "--fit", "off"),
+    ]
+    if plan.num_gpu >= 0:
+        args += ["-ngl", str(plan.num_gpu)]
+    if plan.main_gpu is not None:
+        args += ["--split-mode", "none", "--main-gpu", str(plan.main_gpu)]
+    if plan.use_mmap is not None:
+        args += ["--mmap" if plan.use_mmap else "--no-mmap"]
+    if plan.flash_attention is not None:
+        args += ["--flash-attn", "on" if plan.flash_attention else "off"]
+    if plan.mean_pooling:
+        args += ["--pooling", "mean"]
+    return args
+
+
+if __name__ == "__main__":
+    main()

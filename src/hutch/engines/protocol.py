@@ -1,0 +1,66 @@
+"""What the front asks of a worker: how to launch one, and where it then listens.
+
+On the wire a worker speaks a subset of llama-server's HTTP API: `/health`, `/v1/chat/completions`,
+`/completion`, `/v1/embeddings`, `/tokenize`, `/apply-template`, `/slots`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a worker listens: a Unix socket, or a loopback port guarded by a secret."""
+
+    socket: str = ""
+    port: int = 0
+    secret: str = ""
+
+    @property
+    def label(self) -> str:
+        """For people and for `ps`; holds no secret."""
+        return self.socket or f"127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """Everything that a worker needs to know. `num_ctx` is the context of one slot, in tokens."""
+
+    weights: str
+    endpoint: Endpoint
+    num_ctx: int
+    num_slots: int
+    num_batch: int
+    num_ubatch: int
+    num_thread: int
+    num_gpu: int = -1
+    main_gpu: int | None = None
+    use_mmap: bool | None = None
+    flash_attention: bool | None = None
+    kv_cache_type: str = "f16"
+    is_whole_context: bool = (
+        False  # num_ctx is all that the model was trained for: asking for more changes nothing
+    )
+    mean_pooling: bool = False  # embeddings of a model that was not made for them
+    binary: str = ""  # a llama-server to run instead of the built-in engine
+
+    def dumps(self) -> bytes:
+        """As one line of JSON, which is what a worker reads first from its standard input."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def loads(cls, line: bytes) -> "LaunchPlan":
+        """Read what `dumps` wrote."""
+        fields: Mapping[str, Any] = json.loads(line)
+        return cls(**{**fields, "endpoint": Endpoint(**fields["endpoint"])})
+
+
+ENGINES = {"llama.cpp": "hutch.engines.llama_cpp"}
+
+
+def engine_name(plan: LaunchPlan) -> str:
+    """What `ps` calls the engine."""
+    return f"llama-server ({Path(plan.binary).name})" if plan.binary else "llama.cpp"

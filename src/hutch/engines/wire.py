@@ -1,0 +1,172 @@
+"""The wire's two languages: requests into a worker's JSON, its events into chunks. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hutch.core.chat import (
+    Chunk,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    Sampling,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
+
+# Ollama's defaults, said in full because the engine's own differ.
+ENGINE_DEFAULTS = Sampling(
+    temperature=0.8,
+    top_k=40,
+    top_p=0.9,
+    min_p=0.0,
+    typical_p=1.0,
+    repeat_last_n=64,
+    repeat_penalty=1.0,
+    presence_penalty=0.0,
+    frequency_penalty=0.0,
+    seed=-1,
+    max_tokens=-1,
+    num_keep=4,
+)
+
+CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template
+TEXT_PATH = "/completion"  # the prompt goes in as it stands
+
+JsonDict = dict[str, Any]
+
+
+def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: Sampling) -> JsonDict:
+    """The body of `/v1/chat/completions`: the engine renders the model's own template."""
+    body = _sampling(sampling)
+    body["messages"] = [_message(message) for message in messages]
+    body["stream_options"] = {"include_usage": True}
+    if request.top_logprobs is not None:
+        body["logprobs"] = True
+        body["top_logprobs"] = request.top_logprobs
+    if request.tools:
+        body["tools"] = list(request.tools)
+        body["parallel_tool_calls"] = bool(request.parallel_tool_calls)
+        if request.tool_choice is not None:
+            body["tool_choice"] = request.tool_choice
+    if request.think is not None:
+        body["chat_template_kwargs"] = {"enable_thinking": request.think}
+    if request.response_format == "json":
+        body["response_format"] = {"type": "json_object"}
+    elif request.response_format is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": request.response_format}}
+    return body
+
+
+def completion_body(
+    prompt: str | Sequence[int | str], request: GenerateRequest, sampling: Sampling
+) -> JsonDict:
+    """The body of `/completion`: the prompt goes to the model as it stands."""
+    body = _sampling(sampling)
+    body["prompt"] = prompt
+    if request.top_logprobs is not None:
+        body["n_probs"] = max(1, request.top_logprobs)
+    if request.response_format is not None:
+        schema = {"type": "object"} if request.response_format == "json" else request.response_format
+        body["json_schema"] = schema
+    return body
+
+
+def chat_chunk(event: Mapping[str, Any]) -> Chunk:
+    """An event of `/v1/chat/completions` as a chunk. The last event carries the usage."""
+    choices = event.get("choices")
+    choice = choices[0] if choices else {}
+    delta = choice.get("delta") or {}
+    return Chunk(
+        text=delta.get("content") or "",
+        thinking=delta.get("reasoning_content") or "",
+        tool_calls=tuple(_tool_call(call) for call in delta.get("tool_calls") or ()),
+        logprobs=_logprobs((choice.get("logprobs") or {}).get("content"), None),
+        finish_reason=choice.get("finish_reason"),
+        usage=_usage(event["timings"]) if "timings" in event else None,
+    )
+
+
+def completion_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chunk:
+    """An event of `/completion` as a chunk. The last event has `stop`, and so finish reason and usage."""
+    finish: FinishReason | None = None
+    if event.get("stop"):
+        finish = "length" if event.get("stop_type") == "limit" else "stop"
+    return Chunk(
+        text=event.get("content") or "",
+        logprobs=_logprobs(event.get("completion_probabilities"), top_logprobs),
+        finish_reason=finish,
+        usage=_usage(event["timings"]) if finish and "timings" in event else None,
+    )
+
+
+def _sampling(sampling: Sampling) -> JsonDict:
+    body: JsonDict = {
+        "stream": True,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "typical_p": sampling.typical_p,
+        "repeat_last_n": sampling.repeat_last_n,
+        "repeat_penalty": sampling.repeat_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "seed": sampling.seed,
+        "n_predict": sampling.max_tokens,
+        "n_keep": sampling.num_keep,
+    }
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.logit_bias:
+        body["logit_bias"] = [list(pair) for pair in sampling.logit_bias]
+    return body
+
+
+def _message(message: Message) -> JsonDict:
+    said: JsonDict = {"role": message.role, "content": message.content}
+    if message.thinking:
+        said["reasoning_content"] = message.thinking
+    if message.tool_calls:
+        said["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        said["tool_call_id"] = message.tool_call_id
+    if message.tool_name:
+        said["name"] = message.tool_name
+    return said
+
+
+def _tool_call(call: Mapping[str, Any]) -> ToolCall:
+    function = call.get("function") or {}
+    return ToolCall(
+        index=int(call.get("index", 0)),
+        id=call.get("id") or "",
+        name=function.get("name") or "",
+        arguments=function.get("arguments") or "",
+    )
+
+
+def _logprobs(entries: Sequence[Mapping[str, Any]] | None, top: int | None) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(
+            token=entry["token"],
+            logprob=entry["logprob"],
+            bytes=tuple(entry.get("bytes") or ()),
+            top=_logprobs((entry.get("top_logprobs") or ())[:top], None),
+        )
+        for entry in entries or ()
+    )
+
+
+def _usage(timings: Mapping[str, Any]) -> Usage:
+    cached = int(timings.get("cache_n", 0))
+    return Usage(
+        prompt_tokens=cached + int(timings.get("prompt_n", 0)),
+        cached_tokens=cached,
+        completion_tokens=int(timings.get("predicted_n", 0)),
+        prompt_s=timings.get("prompt_ms", 0.0) / 1000,
+        decode_s=timings.get("predicted_ms", 0.0) / 1000,
+    )

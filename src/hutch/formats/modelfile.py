@@ -1,0 +1,188 @@
+"""Modelfiles: text to value and back.
+
+    file      = { blank | comment | command }
+    command   = KEYWORD space value        KEYWORD in any case; PARAMETER has a name before the value, MESSAGE a role
+    value     = text to the end of the line
+              | '"' text '"'  |  '\"\"\"' text '\"\"\"'    no escapes; it goes on until a line ends with the closing quotes
+
+Pure: opens no file, and knows nothing of what FROM means.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from hutch.core.errors import BadInput, FormatError, NotBuilt
+from hutch.core.options import DEPRECATED, parse_option
+
+KEYWORDS = (
+    "from", "license", "template", "system", "adapter", "draft", "renderer", "parser", "parameter", "message", "requires",
+)  # fmt: skip
+_NOT_BUILT = frozenset(("adapter", "draft", "renderer", "parser", "requires"))
+_ROLES = ("system", "user", "assistant")
+_FENCE = '"""'
+_WORD = re.compile(r"([A-Za-z]*)(?:([ \t])|$)")
+_NAME = re.compile(r"([A-Za-z0-9_]+)[ \t]")
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+@dataclass(frozen=True, slots=True)
+class Modelfile:
+    """What a Modelfile says. None means that it is silent, an empty text that it says so."""
+
+    sources: tuple[str, ...]  # of FROM: models or files
+    template: str | None = None
+    system: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    messages: tuple[Mapping[str, str], ...] = ()
+    licenses: tuple[str, ...] = ()
+    deprecated: tuple[str, ...] = ()  # parameters that are passed over
+
+
+class Instruction(NamedTuple):
+    """One command. `word` is a PARAMETER's name, or a MESSAGE's role; `line` counts from 1."""
+
+    line: int
+    keyword: str
+    word: str
+    value: str
+
+
+def parse(data: bytes) -> Modelfile:
+    """Read a Modelfile. Raises BadInput in Ollama's words, with the line."""
+    sources: list[str] = []
+    texts: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+    messages: list[Mapping[str, str]] = []
+    licenses: list[str] = []
+    deprecated: list[str] = []
+    for line, keyword, word, value in instructions(decode(data)):
+        match keyword:
+            case "from":
+                sources.append(value)
+            case "template" | "system":
+                texts[keyword] = value
+            case "license":
+                licenses.append(value)
+            case "message":
+                messages.append({"role": word, "content": value})
+            case "parameter" if word in DEPRECATED:
+                deprecated.append(word)
+            case "parameter":
+                _set(parameters, line, word, value)
+            case _:
+                raise NotBuilt(
+                    f"(line {line}): {keyword.upper()} is not built yet", hint="Leave the instruction out."
+                )
+    if not sources:
+        raise BadInput("no FROM line", hint="FROM names the model or the GGUF file to begin with.")
+    return Modelfile(
+        tuple(sources),
+        texts.get("template"),
+        texts.get("system"),
+        MappingProxyType(parameters),
+        tuple(messages),
+        tuple(licenses),
+        tuple(deprecated),
+    )
+
+
+def decode(data: bytes) -> str:
+    """The text of a Modelfile's bytes: UTF-8, or UTF-16 that says so. Other bytes raise FormatError."""
+    mark, encoding = next(((mark, name) for mark, name in _BOMS if data.startswith(mark)), (b"", "utf-8"))
+    try:
+        return data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"the Modelfile is not {encoding.upper()}: {error.reason} at byte {error.start}",
+            hint="Save it as UTF-8.",
+        ) from error
+
+
+def instructions(text: str) -> Iterator[Instruction]:
+    """Read commands one by one. Characters that cannot be printed are dropped."""
+    lines = enumerate(map(_visible, re.split(r"\r\n|\r|\n", text)), 1)
+    for number, raw in lines:
+        line = raw.lstrip(" \t")
+        if not line or line.startswith("#"):
+            continue
+        found = _WORD.match(line)
+        keyword = found[1].lower() if found else ""
+        if found is None or not found[2] or keyword not in KEYWORDS:
+            known = ", ".join(f'"{each}"' for each in KEYWORDS[:-1])
+            raise BadInput(f'(line {number}): command must be one of {known}, or "{KEYWORDS[-1]}"')
+        rest = line[found.end() :].lstrip(" \t")
+        word = ""
+        if keyword in ("parameter", "message"):
+            word, rest = _word(number, keyword, rest)
+        yield Instruction(number, keyword, word, _value(number, rest, lines))
+
+
+def render(modelfile: Modelfile) -> str:
+    """Write a Modelfile that reads back the same, but for texts with a line that ends in three quotes."""
+    said = [("FROM", source) for source in modelfile.sources]
+    said += [("TEMPLATE", modelfile.template)] if modelfile.template is not None else []
+    said += [("SYSTEM", modelfile.system)] if modelfile.system is not None else []
+    for name, value in modelfile.parameters.items():
+        values = value if isinstance(value, list | tuple) else (value,)
+        said += [(f"PARAMETER {name}", option_text(one)) for one in values]
+    said += [("LICENSE", text) for text in modelfile.licenses]
+    said += [(f"MESSAGE {each['role']}", each["content"]) for each in modelfile.messages]
+    return "".join(f"{keyword} {_quoted(value)}\n" for keyword, value in said)
+
+
+def option_text(value: object) -> str:
+    """An option's value as a Modelfile writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _set(parameters: dict[str, Any], line: int, name: str, text: str) -> None:
+    try:
+        value = parse_option(name, text)
+    except BadInput as error:
+        raise BadInput(error.message, hint=f"(line {line}): {error.hint}".rstrip(" :")) from error
+    if isinstance(value, list | tuple):
+        value = [*parameters.get(name, ()), *value]
+    parameters[name] = value
+
+
+def _visible(line: str) -> str:
+    return "".join(each for each in line if each == "\t" or each.isprintable())
+
+
+def _word(number: int, keyword: str, rest: str) -> tuple[str, str]:
+    """Take a PARAMETER's name or a MESSAGE's role off the value."""
+    if keyword == "message":
+        role, gap, value = rest.replace("\t", " ", 1).partition(" ")
+        if role not in _ROLES or not gap:
+            raise BadInput(f'(line {number}): message role must be one of "system", "user", or "assistant"')
+        return role, value.lstrip(" \t")
+    found = _NAME.match(rest)
+    if found is None:
+        raise BadInput("unexpected EOF", hint=f"(line {number}): PARAMETER needs a name and a value.")
+    return found[1], rest[found.end() :].lstrip(" \t")
+
+
+def _value(number: int, rest: str, lines: Iterator[tuple[int, str]]) -> str:
+    """Take a value, which goes over the next lines until its quotes close."""
+    value = rest.strip(" \t")
+    quote = next((each for each in (_FENCE, '"') if value.startswith(each)), "")
+    gathered = [rest]
+    while not (value.endswith(quote) and len(value) >= 2 * len(quote)):
+        following = next(lines, None)
+        if following is None:
+            raise BadInput("unexpected EOF", hint=f"(line {number}): the quotes that open here do not close.")
+        gathered.append(following[1])
+        if following[1].rstrip(" \t").endswith(quote):
+            value = "\n".join(gathered).strip()
+    return value[len(quote) : len(value) - len(quote)]
+
+
+def _quoted(value: str) -> str:
+    if value and value == value.strip() and "\n" not in value and not value.startswith('"'):
+        return value
+    quote = _FENCE if '"' in value else '"'
+    return f"{quote}{value}{quote}"

@@ -1,0 +1,22 @@
+"""What a model can do, judged by its file and its templates. Ollama's words."""
+
+from hutch.formats.gguf import GGUF
+
+
+def capabilities(facts: GGUF) -> tuple[str, ...]:
+    """The capabilities of a model whose GGUF says `facts`."""
+    if facts.is_embedding:
+        return ("embedding",)
+    found = ["completion"]
+    template = chat_template(facts)
+    if "tools" in template:
+        found.append("tools")
+    if "<think>" in template or "enable_thinking" in template:
+        found.append("thinking")
+    return tuple(found)
+
+
+def chat_template(facts: GGUF) -> str:
+    """The Jinja template inside the file; empty where there is none."""
+    template = facts.metadata.get("tokenizer.chat_template")
+    return template if isinstance(template, str) else ""

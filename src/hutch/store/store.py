@@ -1,0 +1,157 @@
+"""The store of models: names, and what they stand for.
+
+Synchronous: a server runs it in threads, the command line as it is. Readers take no lock.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+
+from hutch.core.errors import NotFound
+from hutch.core.models import Model, Progress, StoredModel
+from hutch.core.names import ModelName, parse_digest
+from hutch.store import jobs, layout, listing, manifests, model, pull, recipe, sweep
+from hutch.store.blobs import Blobs
+from hutch.store.jobs import Job
+from hutch.store.manifests import Manifest
+from hutch.store.recipe import Draft, Recipe
+from hutch.store.sweep import Leftover
+from hutch.store.wanted import Catalog, Wanted
+
+_log = logging.getLogger(__name__)
+
+
+class ModelStore:
+    """The models of one folder, which other processes may share: another Hutch, or Ollama."""
+
+    def __init__(self, root: Path, catalog: Callable[[], Catalog]) -> None:
+        self.root = root
+        self.blobs = Blobs(root)
+        self._catalog = catalog
+
+    def list(self) -> list[StoredModel]:
+        """Every model that can be told about, newest first. Broken ones go to the log."""
+        found = listing.read(self.root)
+        for problem in found.broken:
+            _log.warning("%s", problem.message)
+        return found.models
+
+    def open(self, name: ModelName) -> Model:
+        """Everything about a model. Raises NotFound, or FormatError where it is damaged."""
+        known, manifest = self._read(name)
+        return model.read(self.blobs, listing.stored(self.root, known, manifest), manifest)
+
+    def stamp(self, name: ModelName) -> object:
+        """A value that changes when the name gets another content. Raises NotFound."""
+        known = manifests.find(self.root, name)
+        if known is None:
+            raise not_found(name)
+        info = layout.manifest_path(self.root, known).stat()
+        return info.st_mtime_ns, info.st_ino, info.st_size
+
+    def pull(
+        self,
+        name: ModelName | None,
+        source: str | None = None,
+        *,
+        replace: bool = False,
+        insecure: bool = False,
+    ) -> Generator[Progress, None, ModelName]:
+        """Fetch a model by its name, or from a source; the name may then be the file's. Returns the name."""
+        yield Progress("pulling manifest")
+        chosen, wanted = pull.choose(name, source, self._catalog)
+        known = manifests.find(self.root, chosen) or chosen
+        with Job(self.root) as job:
+            yield from job.begin()
+            if not replace and self._is_current(known, wanted):
+                yield Progress("success")
+                return known
+            data = yield from pull.into(self.blobs, wanted, job.created, insecure=insecure)
+            yield Progress("writing manifest")
+            job.name(known, data, replace=replace)
+        if job.has_swept:
+            yield Progress("removing unused layers")
+        yield Progress("success")
+        return known
+
+    def create(self, name: ModelName, wanted: Recipe) -> Generator[Progress, None, None]:
+        """Make a model from another one or from GGUF blobs, and give it a name, taken or not."""
+        recipe.check(wanted)
+        with Job(self.root) as job:
+            yield from job.begin()
+            draft = Draft([], {}, job.created)
+            if wanted.from_model is not None:
+                recipe.from_base(draft, self.blobs, *self._read(wanted.from_model))
+            else:
+                yield Progress("parsing GGUF")
+                recipe.from_files(draft, self.blobs, wanted.files)
+            for layer in draft.layers:
+                yield Progress(f"using existing layer {layer.digest}")
+            yield from recipe.said_over(draft, wanted, self.blobs)
+            data = recipe.finish(draft, self.blobs)
+            yield Progress("writing manifest")
+            job.name(name, data, replace=True)
+        yield Progress("success")
+
+    def import_blob(self, chunks: Iterable[bytes], digest: str) -> bool:
+        """Take in a blob, and say whether it was new. Raises BadInput where the bytes are others."""
+        with Job(self.root) as job:
+            for _ in job.begin():
+                pass
+            return self.blobs.take(chunks, parse_digest(digest)).created
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether there is such a blob."""
+        return self.blobs.size_bytes(parse_digest(digest)) is not None
+
+    def copy(self, source: ModelName, destination: ModelName) -> None:
+        """Give a model a second name, in place of whatever that name stood for."""
+        with jobs.naming(self.root):
+            known, _ = self._read(source)
+            target = manifests.find(self.root, destination) or destination
+            if target == known:
+                return
+            replaced = jobs.readable(self.root, target)
+            manifests.write(self.root, target, manifests.read_bytes(self.root, known))
+        if replaced is not None:
+            jobs.sweep_blobs(self.root, replaced.digests)
+
+    def delete(self, name: ModelName) -> None:
+        """Take a name away, and the blobs that no other name needs."""
+        with jobs.naming(self.root):
+            known = manifests.find(self.root, name)
+            if known is None:
+                raise not_found(name)
+            manifest = jobs.readable(self.root, known)
+            manifests.remove(self.root, known)
+        if manifest is not None:
+            jobs.sweep_blobs(self.root, manifest.digests)
+
+    def prune_plan(self) -> Sequence[Leftover]:
+        """What `prune` would remove. Raises Conflict where a manifest cannot be read."""
+        return sweep.plan(self.root)
+
+    def prune(self) -> Sequence[Leftover]:
+        """Remove what no name needs. Raises Conflict while a model is pulled or created."""
+        return jobs.prune(self.root)
+
+    def _read(self, name: ModelName) -> tuple[ModelName, Manifest]:
+        known = manifests.find(self.root, name)
+        if known is None:
+            raise not_found(name)
+        return known, manifests.read(self.root, known)
+
+    def _is_current(self, known: ModelName, wanted: Wanted) -> bool:
+        """Whether the name stands for what is wanted, whole. Raises Conflict where it stands for other weights."""
+        manifest = jobs.readable(self.root, known)
+        if manifest is None or wanted.digest is None:
+            return False
+        if [layer.digest for layer in manifest.of_kind("model")] != [wanted.digest]:
+            raise jobs.other_content(known)
+        return self.blobs.is_whole(wanted.digest, wanted.size_bytes)
+
+
+def not_found(name: ModelName) -> NotFound:
+    """The error for a name that stands for nothing."""
+    short = name.short.removesuffix(":latest")
+    return NotFound(f"model '{short}' not found", hint=f"Fetch it with `hutch pull {short}`.")
