@@ -14,7 +14,7 @@ from pydantic_settings import (
 )
 
 from hutch import places
-from hutch.core.durations import parse_keep_alive_s
+from hutch.core.durations import FOREVER, parse_keep_alive_s
 from hutch.core.errors import BadInput
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -24,6 +24,10 @@ def _duration_s(value: object) -> object:
     if isinstance(value, str) and value.lstrip("-").isdigit():
         return parse_keep_alive_s(int(value))  # OLLAMA_KEEP_ALIVE=300 means seconds
     return parse_keep_alive_s(value)
+
+
+def _timeout_s(value: object) -> object:
+    return _duration_s(value) or FOREVER  # OLLAMA_LOAD_TIMEOUT=0 means none
 
 
 def _comma_list(value: object) -> object:
@@ -45,7 +49,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
 
     keep_alive: DurationS = 300.0
-    load_timeout: DurationS = 300.0
+    load_timeout: Annotated[float, BeforeValidator(_timeout_s)] = 300.0  # 0: none
     max_loaded_models: Annotated[int, Field(ge=0)] = 0  # 0: three
     num_parallel: Annotated[int, Field(ge=0, le=256)] = 0  # 0: four
     max_queue: Annotated[int, Field(ge=0)] = 512
@@ -84,6 +88,11 @@ class Settings(BaseSettings):
 
 
 class _Environment(EnvSettingsSource):
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        if self.env_prefix == "OLLAMA_" and field_name == "auth":  # a switch of Ollama's clients
+            return None, field_name, False
+        return super().get_field_value(field, field_name)
+
     def prepare_field_value(self, field_name: str, field: Any, value: Any, value_is_complex: bool) -> Any:
         return super().prepare_field_value(field_name, field, _unquoted(value), value_is_complex)
 

@@ -62,6 +62,9 @@ class Gate:
 
     async def _body(self, request: Request, route: Route) -> object:
         assert route.body is not None  # noqa: S101
+        claimed = request.headers.get("content-length", "")
+        if claimed.isdecimal() and int(claimed[:20]) > self._max_body_bytes:
+            raise BodyTooLarge(self._max_body_bytes)
         raw = bytearray()
         async for piece in request.stream():
             raw += piece

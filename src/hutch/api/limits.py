@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from hutch.core.errors import BadInput
@@ -10,11 +11,20 @@ MAX_MESSAGES = 10_000
 MAX_TOOLS = 256
 MAX_INPUTS = 4096
 MAX_TOP_LOGPROBS = 20
+_MAX_TOKEN_ID = (1 << 31) - 1  # the engine would cut a larger one to 32 bits, in silence
 _MAX_SCHEMA_CHARS = 64 << 10
 _MAX_SCHEMA_DEPTH = 32
 _MAX_REPEAT = 1000
 _REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _COUNTED = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+
+
+def checked_token_ids(ids: Iterable[int], name: str) -> tuple[int, ...]:
+    """Refuse numbers that are no token ids of any vocabulary. Raises BadInput that names the field."""
+    ids = tuple(ids)
+    if any(not 0 <= token <= _MAX_TOKEN_ID for token in ids):
+        raise BadInput(f"{name}: token ids are from 0 to {_MAX_TOKEN_ID}")
+    return ids
 
 
 def checked_schema(schema: dict[str, Any], name: str) -> dict[str, Any]:

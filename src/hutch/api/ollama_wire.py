@@ -7,8 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
+from pydantic_core import to_json
 
-from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_schema, checked_tools
+from hutch.api.limits import (
+    MAX_MESSAGES,
+    MAX_TOP_LOGPROBS,
+    checked_schema,
+    checked_token_ids,
+    checked_tools,
+)
 from hutch.api.route import Wire
 from hutch.core.chat import (
     Chunk,
@@ -30,11 +37,11 @@ JsonDict = dict[str, Any]
 
 
 class OllamaDialect:
-    """`{"error": message}`, with the next step beside it."""
+    """`{"error": message}`, with Hutch's code for it and the next step beside it."""
 
     def error(self, error: HutchError) -> JsonDict:
         """The JSON of an error."""
-        return {"error": error.message} | ({"hint": error.hint} if error.hint else {})
+        return {"error": error.message, "code": error.code} | ({"hint": error.hint} if error.hint else {})
 
 
 OLLAMA = OllamaDialect()
@@ -140,13 +147,11 @@ class GenerateBody(_Common):
                 raise BadInput("raw mode does not support template, system, or context")
             return _request(self, prompt=self.prompt or "")
         system = (Message("system", self.system),) if self.system else ()
-        if any(token < 0 for token in self.context or ()):
-            raise BadInput("context: token ids are not negative")
         return _request(
             self,
             messages=(*system, Message("user", self.prompt or "")),
             template=self.template or None,
-            context=tuple(self.context or ()),
+            context=checked_token_ids(self.context or (), "context"),
             want_context=True,
         )
 
@@ -229,7 +234,7 @@ def now() -> str:
 
 def line(reply: JsonDict) -> bytes:
     """A reply as one line of NDJSON."""
-    return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return to_json(reply) + b"\n"
 
 
 def finished(chunk: Chunk) -> JsonDict:

@@ -1,12 +1,12 @@
 """`/v1/chat/completions` and `/v1/completions`."""
 
-import json
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.responses import JSONResponse, Response
 
 from hutch.api.ollama_wire import logprobs as token_logprobs
@@ -64,12 +64,7 @@ class OpenAIChat:
         return await self._answer(call, body, _TextShape(f"cmpl-{uuid.uuid4().hex}", created(), body.model))
 
     async def _answer(self, call: Call, body: ChatBody | CompletionBody, shape: "_Shape") -> Response:
-        unknown = body.unknown()
-        headers = (
-            {"X-Hutch-Ignored": ", ".join(unknown)[:1000].encode("ascii", "replace").decode()}
-            if unknown
-            else {}
-        )
+        headers = body.unknown()
         chunks = self._backend.generate(body.internal(), call.who)
         if body.stream:
             events = _events(await with_first(chunks), shape, wants_usage=body.wants_usage)
@@ -199,7 +194,7 @@ async def _events(
 
 
 def _event(data: JsonDict) -> bytes:
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + to_json(data) + b"\n\n"
 
 
 def _error_event(error: HutchError) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from hutch.api.limits import MAX_INPUTS
+from hutch.api.limits import MAX_INPUTS, checked_token_ids
 from hutch.api.openai_wire import OPENAI, EmbeddingsBody, JsonDict
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
@@ -67,6 +67,7 @@ class OpenAIModels:
             raise BadInput("encoding_format: it takes float or base64")
         if body.dimensions is not None and body.dimensions < 1:
             raise BadInput("dimensions: it must be at least 1")
+        ignored = body.unknown()
         request = EmbedRequest(ModelName.parse(body.model), _texts(body.input), dimensions=body.dimensions)
         result = await self._backend.embed(request, call.who)
         write = _base64 if body.encoding_format == "base64" else list
@@ -75,7 +76,8 @@ class OpenAIModels:
             for index, vector in enumerate(result.vectors)
         ]
         usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
-        return JSONResponse({"object": "list", "data": data, "model": body.model, "usage": usage})
+        reply = {"object": "list", "data": data, "model": body.model, "usage": usage}
+        return JSONResponse(reply, headers=ignored)
 
 
 def _model(model: StoredModel) -> JsonDict:
@@ -93,10 +95,7 @@ def _texts(given: Any) -> tuple[str | tuple[int, ...], ...]:
         raise BadInput("input: it is empty")
     if len(items) > MAX_INPUTS:
         raise BadInput(f"input: more than {MAX_INPUTS} texts")
-    texts = tuple(item if isinstance(item, str) else tuple(item) for item in items)
-    if any(token < 0 for text in texts if not isinstance(text, str) for token in text):
-        raise BadInput("input: token ids are not negative")
-    return texts
+    return tuple(item if isinstance(item, str) else checked_token_ids(item, "input") for item in items)
 
 
 def _base64(vector: tuple[float, ...]) -> str:

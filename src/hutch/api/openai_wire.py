@@ -5,7 +5,13 @@ import time
 from typing import Any
 
 from hutch.api.gate import InvalidBody
-from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_schema, checked_tools
+from hutch.api.limits import (
+    MAX_MESSAGES,
+    MAX_TOP_LOGPROBS,
+    checked_schema,
+    checked_token_ids,
+    checked_tools,
+)
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
@@ -78,10 +84,25 @@ class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class _Common(Wire):
+class _Open(Wire):
     model_config = Wire.model_config | {"extra": "allow"}
 
     model: str
+
+    def unknown(self) -> dict[str, str]:
+        """A header that names parameters nobody has documented. Raises NotBuilt for documented ones not built."""
+        extra = self.model_extra or {}
+        for name, neutral in _NOT_BUILT.items():
+            if name in extra and extra[name] not in neutral:
+                raise NotBuilt(
+                    f"{name}: {json.dumps(extra[name])[:40]} is not supported", hint=f"Leave `{name}` out."
+                )
+        names = sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
+        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
+        return {"X-Hutch-Ignored": shown} if names else {}
+
+
+class _Common(_Open):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -92,16 +113,6 @@ class _Common(Wire):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-
-    def unknown(self) -> list[str]:
-        """Names of parameters that nobody has documented. Raises NotBuilt for documented ones not built."""
-        extra = self.model_extra or {}
-        for name, neutral in _NOT_BUILT.items():
-            if name in extra and extra[name] not in neutral:
-                raise NotBuilt(
-                    f"{name}: {json.dumps(extra[name])[:40]} is not supported", hint=f"Leave `{name}` out."
-                )
-        return sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
 
     @property
     def wants_usage(self) -> bool:
@@ -242,13 +253,11 @@ class CompletionBody(_Common):
                     "prompt: several prompts in one request are not supported yet", hint="Send one each."
                 )
             prompt = prompt[0]
-        if not isinstance(prompt, str) and any(token < 0 for token in prompt):
-            raise BadInput("prompt: token ids are not negative")
         if not prompt:
             raise BadInput("prompt: it is empty")
         return GenerateRequest(
             model=ModelName.parse(self.model),
-            prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+            prompt=prompt if isinstance(prompt, str) else checked_token_ids(prompt, "prompt"),
             sampling=self.sampling(16 if self.max_tokens is None else self.max_tokens),
             dialect_defaults=DEFAULTS,
             top_logprobs=self.logprobs,
@@ -256,12 +265,9 @@ class CompletionBody(_Common):
         )
 
 
-class EmbeddingsBody(Wire):
+class EmbeddingsBody(_Open):
     """`POST /v1/embeddings`."""
 
-    model_config = Wire.model_config | {"extra": "allow"}
-
-    model: str
     input: str | list[str] | list[int] | list[list[int]]
     encoding_format: str | None = None
     dimensions: int | None = None
@@ -295,7 +301,8 @@ def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None
         if not token.isdecimal():
             raise BadInput(f"logit_bias: {token[:20]!r} is no token id")
         _ranged("logit_bias", value, -100, 100)
-        pairs.append((int(token), value))
+        [token_id] = checked_token_ids((int(token[:20]),), "logit_bias")
+        pairs.append((token_id, value))
     if len(pairs) > 1024:
         raise BadInput("logit_bias: more than 1024 tokens")
     return tuple(pairs)

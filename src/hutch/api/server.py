@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -70,6 +71,7 @@ def create_app(parts: app.App, address: Address, activity: Activity) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(Guard, origins=origins, check_host=address.is_loopback),
             Middleware(CORSMiddleware, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]),
@@ -118,7 +120,7 @@ async def _serve(
 ) -> None:
     parts = app.build(settings, address)
     activity = Activity()
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             create_app(parts, address, activity),
             log_config=None,
@@ -140,6 +142,22 @@ async def _serve(
         if leaving:
             leaving.cancel()
         await parts.backend.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that comes back from a signal, where uvicorn's would raise it again and so leave workers and sockets."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave in good order on SIGINT and SIGTERM."""
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 async def _leave_when_idle(

@@ -179,6 +179,13 @@ def find(name: str) -> Command:
     )
 
 
+class _Help(argparse.HelpFormatter):
+    """Of a fixed width: to look for the terminal's, argparse imports shutil for every argument of every parser."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise BadInput(message, hint=f"Run '{self.prog} --help'.")
@@ -186,7 +193,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(command: Command) -> argparse.ArgumentParser:
     """The argument parser of one command."""
-    made = _Parser(prog=f"hutch {command.name}", description=command.help, allow_abbrev=False)
+    made = _Parser(
+        prog=f"hutch {command.name}", description=command.help, allow_abbrev=False, formatter_class=_Help
+    )
     for argument in command.arguments:
         made.add_argument(*argument.names, **argument.settings)
     return made

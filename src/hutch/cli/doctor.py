@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import hutch
 from hutch import places
-from hutch.cli import columns, http
+from hutch.cli import columns, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
 from hutch.store import layout, listing, sweep
@@ -104,7 +104,7 @@ def _server() -> Iterator[Check]:
             "Keep keys for its users, or set HUTCH_HOST=127.0.0.1.",
         )
     try:
-        version = str(http.ask("GET", "/api/version").get("version"))
+        version = side.server_version()
     except Unreachable:
         yield Check("server", "ok", f"none runs at {address.url}", "'hutch run' or 'hutch serve' starts one.")
     except HutchError as error:

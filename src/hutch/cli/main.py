@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import hutch
 from hutch import places
-from hutch.cli import commands, http, side
+from hutch.cli import commands, side
 from hutch.core.errors import HutchError, Unreachable
 
 
@@ -46,7 +46,7 @@ def _version() -> int:
     """Print this version, and the server's where that is another one."""
     print(f"hutch version is {hutch.__version__}")
     try:
-        told = http.ask("GET", "/api/version").get("version")
+        told = side.server_version()
     except Unreachable:
         print("Warning: no server is running", file=sys.stderr)
     except HutchError as error:

@@ -33,7 +33,13 @@ def is_here() -> bool:
 def is_answering() -> bool:
     """Whether a server answers."""
     try:
-        http.ask("GET", "/api/version")
+        server_version()
     except Unreachable:
         return False
     return True
+
+
+def server_version() -> str:
+    """The running server's version. Raises Unreachable where there is none."""
+    told = http.ask("GET", "/api/version")
+    return str(told["hutch"]) if "hutch" in told else f"{told.get('version')} of Ollama's API, and no hutch"

@@ -105,7 +105,8 @@ def _set(desk: Desk, rest: str) -> None:
 
 
 def _set_parameter(desk: Desk, value: str) -> None:
-    name, *values = value.split()
+    name, _, rest = value.partition(" ")
+    values = rest.split() if name == "stop" else rest.split()[:1]
     if not values:
         print("Usage: /set parameter <name> <value>")
         return

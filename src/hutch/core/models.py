@@ -1,16 +1,16 @@
 """Models as the store knows them, and the progress of long work on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from hutch.core.names import ModelName
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+# NamedTuples and not dataclasses: `hutch list` must start before `import dataclasses` would be done.
+class Details(NamedTuple):
     """What a listing tells about a model, in Ollama's words."""
 
     format: str = ""
@@ -21,8 +21,7 @@ class Details:
     parent_model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredModel:
+class StoredModel(NamedTuple):
     """One line of a listing. `digest` is the SHA-256 of the manifest's bytes, 64 hex digits."""
 
     name: ModelName
@@ -32,8 +31,7 @@ class StoredModel:
     details: Details
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """A model opened for use: everything that its layers say, and where its weights lie.
 
     `weights` are the GGUF files of the model layers; `parameters` are Ollama option names.
@@ -43,7 +41,7 @@ class Model:
     weights: tuple[Path, ...]
     template: str | None = None
     system: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = MappingProxyType({})
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
     unsupported_layers: tuple[
@@ -56,8 +54,7 @@ class Model:
         return self.stored.name
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """One report of long work. `digest`, `total` and `completed` (bytes) belong to one blob."""
 
     status: str

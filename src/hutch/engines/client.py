@@ -1,11 +1,16 @@
-"""The one HTTP client of the wire between the front and a worker."""
+"""The one HTTP client of the wire between the front and a worker.
 
+It is small because it has to be quick: every token of every answer passes here. Parsing is httptools', as in the server.
+"""
+
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
-import aiohttp
+import httptools
+from pydantic_core import from_json
 
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.protocol import Endpoint
@@ -13,10 +18,11 @@ from hutch.engines.protocol import Endpoint
 _DIED = "the model's worker ended before the answer did"
 _HINT = "Send the request again; `hutch logs MODEL` tells why the worker ended."
 _MAX_EVENT_BYTES = 16 << 20
+_HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
 
 
 class WorkerGone(EngineFailed):
-    """Nobody listens there any more: the call had no effect."""
+    """Nobody listens there any more, or what listened hung up in mid-answer."""
 
 
 class WorkerClient:
@@ -27,28 +33,17 @@ class WorkerClient:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._base = "http://worker" if endpoint.socket else f"http://127.0.0.1:{endpoint.port}"
-        connector: aiohttp.BaseConnector = (
-            aiohttp.UnixConnector(endpoint.socket, force_close=True, limit=0)
-            if endpoint.socket
-            else aiohttp.TCPConnector(force_close=True, limit=0)
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers={"Authorization": f"Bearer {endpoint.secret}"} if endpoint.secret else None,
-            timeout=aiohttp.ClientTimeout(total=None),
-            read_bufsize=1 << 16,
-            trust_env=False,
-        )
+        self._endpoint = endpoint
 
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Post `body` and yield each event's JSON. Closing the iterator closes the connection, which frees the slot.
 
-        Raises EngineFailed where the stream breaks off.
+        Raises WorkerGone where the stream breaks off.
         """
-        async with self._post(path, body) as response:
+        async with self._exchange("POST", path, body) as exchange:
+            await _check_status(exchange)
             pending = b""
-            async for data in response.content.iter_any():
+            while data := await exchange.read():
                 *events, pending = (pending + data).split(b"\n\n")
                 if len(pending) > _MAX_EVENT_BYTES:
                     raise EngineFailed("the model's worker sent an event without an end", hint=_HINT)
@@ -60,47 +55,155 @@ class WorkerClient:
 
     async def call(self, path: str, body: Mapping[str, Any]) -> Any:
         """Post `body` and return the reply's JSON."""
-        async with self._post(path, body) as response:
-            return _checked(_parsed(await response.read()))
+        async with self._exchange("POST", path, body) as exchange:
+            await _check_status(exchange)
+            return _checked(_parsed(await exchange.read_all()))
 
     async def get(self, path: str, timeout_s: float = 5.0) -> Any:
         """Return the JSON of a GET. Raises EngineFailed also where the worker is still loading."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
-        with _translated():
-            async with self._session.get(self._base + path, timeout=timeout) as response:
-                body = await response.read()
-        if response.status != 200:
-            _raise_for(_parsed(body), response.status)
-        return _parsed(body)
-
-    async def close(self) -> None:
-        """Drop all connections."""
-        await self._session.close()
+        try:
+            async with asyncio.timeout(timeout_s), self._exchange("GET", path, None) as exchange:
+                await _check_status(exchange)
+                return _parsed(await exchange.read_all())
+        except TimeoutError as error:
+            raise EngineFailed(
+                f"the model's worker did not answer within {timeout_s:g} s", hint=_HINT
+            ) from error
 
     @asynccontextmanager
-    async def _post(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        with _translated():
-            async with self._session.post(self._base + path, json=body) as response:
-                if response.status != 200:
-                    _raise_for(_parsed(await response.read()), response.status)
-                yield response
-
-
-class _translated:  # noqa: N801  # used like contextlib.suppress
-    """Turn the HTTP library's errors into EngineFailed."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, aiohttp.ClientConnectorError):
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> AsyncIterator["_Exchange"]:
+        endpoint = self._endpoint
+        data = _json(body) if body is not None else b""
+        head = f"{method} {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\nContent-Length: {len(data)}\r\n"
+        if endpoint.secret:
+            head += f"Authorization: Bearer {endpoint.secret}\r\n"
+        if data:
+            head += "Content-Type: application/json\r\n"
+        request = head.encode("ascii") + b"\r\n" + data
+        loop = asyncio.get_running_loop()
+        try:
+            if endpoint.socket:
+                transport, exchange = await loop.create_unix_connection(
+                    lambda: _Exchange(request), endpoint.socket
+                )
+            else:
+                transport, exchange = await loop.create_connection(
+                    lambda: _Exchange(request), "127.0.0.1", endpoint.port
+                )
+        except OSError as error:
             raise WorkerGone(_DIED, hint=_HINT) from error
-        if isinstance(error, aiohttp.ClientError | ConnectionError | TimeoutError):
-            raise EngineFailed(_DIED, hint=_HINT) from error
+        try:
+            yield exchange
+        finally:
+            transport.abort()
+
+
+class _Exchange(asyncio.Protocol):
+    """One request and its response on one connection. Its `on_…` methods are the HTTP parser's."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._news = asyncio.Event()
+        self._pieces: list[bytes] = []
+        self._waiting_bytes = 0
+        self._is_complete = False
+        self._is_lost = False
+        self.has_head = False
+
+    @property
+    def status(self) -> int:
+        """The response's status, once its head is there."""
+        return int(self._parser.get_status_code())
+
+    async def head(self) -> None:
+        """Wait for the response's head. Raises WorkerGone where the connection ends before it."""
+        while not self.has_head:
+            if self._is_lost:
+                raise WorkerGone(_DIED, hint=_HINT)
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """What has come of the body since last time; empty at its end. Raises WorkerGone where it breaks off."""
+        while not self._pieces:
+            if self._is_complete:
+                return b""
+            if self._is_lost:
+                raise WorkerGone(_DIED, hint=_HINT)
+            await self._wait()
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        if self._waiting_bytes > _HIGH_WATER_BYTES and self._transport is not None and not self._is_lost:
+            self._transport.resume_reading()
+        self._waiting_bytes = 0
+        return data
+
+    async def read_all(self) -> bytes:
+        """The whole body."""
+        data = bytearray()
+        while piece := await self.read():
+            data += piece
+        return bytes(data)
+
+    async def _wait(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the request."""
+        self._transport = cast(
+            "asyncio.Transport", transport
+        )  # uvloop's transports do not say that they are one
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._is_lost = True
+        self._news.set()
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        """Whoever waits is told."""
+        self._is_lost = True
+        self._news.set()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self.has_head = True
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body is there."""
+        self._pieces.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _HIGH_WATER_BYTES and self._transport is not None:
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """All of the response is there."""
+        self._is_complete = True
+
+
+async def _check_status(exchange: _Exchange) -> None:
+    await exchange.head()
+    if exchange.status != 200:
+        _raise_for(_parsed(await exchange.read_all()), exchange.status)
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:
+        raise BadInput("NaN and Infinity are no JSON numbers", hint="Leave them out.") from error
 
 
 def _parsed(data: bytes) -> Any:
     try:
-        return json.loads(data)
+        return from_json(data)
     except ValueError as error:
         raise EngineFailed("the model's worker sent what is no JSON", hint=_HINT) from error
 

@@ -103,6 +103,7 @@ def completion_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chun
 def _sampling(sampling: Sampling) -> JsonDict:
     body: JsonDict = {
         "stream": True,
+        "return_progress": True,  # a word after each step: the engine notices a closed connection by it
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
@@ -113,7 +114,7 @@ def _sampling(sampling: Sampling) -> JsonDict:
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "seed": sampling.seed,
-        "n_predict": sampling.max_tokens,
+        "n_predict": max(-1, sampling.max_tokens) if sampling.max_tokens is not None else None,
         "n_keep": sampling.num_keep,
     }
     if sampling.stop:

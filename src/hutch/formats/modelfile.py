@@ -155,12 +155,9 @@ def _visible(line: str) -> str:
 
 def _word(number: int, keyword: str, rest: str) -> tuple[str, str]:
     """Take a PARAMETER's name or a MESSAGE's role off the value."""
-    if keyword == "message":
-        role, gap, value = rest.replace("\t", " ", 1).partition(" ")
-        if role not in _ROLES or not gap:
-            raise BadInput(f'(line {number}): message role must be one of "system", "user", or "assistant"')
-        return role, value.lstrip(" \t")
     found = _NAME.match(rest)
+    if keyword == "message" and (found is None or found[1] not in _ROLES):
+        raise BadInput(f'(line {number}): message role must be one of "system", "user", or "assistant"')
     if found is None:
         raise BadInput("unexpected EOF", hint=f"(line {number}): PARAMETER needs a name and a value.")
     return found[1], rest[found.end() :].lstrip(" \t")

@@ -84,6 +84,7 @@ class LocalBackend:
     async def _answer(
         self, loaded: LoadedModel, request: GenerateRequest, who: Principal, messages: Sequence[Message]
     ) -> AsyncGenerator[Chunk, None]:
+        has_answered = False
         for last_try in (False, True):
             job = job_for(request, loaded.voice, messages)
             worker = await loaded.ready(self._load_timeout_s)
@@ -94,13 +95,12 @@ class LocalBackend:
                     body = {**job.body, "id_slot": lease.index, "cache_prompt": lease.reuse}
                     async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
                         async for chunk in chunks:
+                            has_answered = True
                             yield chunk
                 except WorkerGone:
-                    if last_try:
+                    if last_try or has_answered:
                         raise
-                    await loaded.lost(
-                        worker
-                    )  # it died unasked before this request came: its successor answers
+                    await loaded.lost(worker)  # it died before it said anything: its successor answers
                 else:
                     return
 

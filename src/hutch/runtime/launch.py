@@ -10,6 +10,9 @@ from hutch.runtime import machine
 
 _DEFAULT_NUM_CTX = 4096
 _DEFAULT_NUM_PARALLEL = 4
+_DEFAULT_NUM_BATCH = (
+    512  # one step of the engine: a request that is given up ends with it, and others wait for it
+)
 _MIN_NUM_CTX = 4
 _UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
@@ -33,7 +36,7 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         endpoint=Endpoint(),
         num_ctx=num_ctx,
         num_slots=settings.num_parallel or _DEFAULT_NUM_PARALLEL,
-        num_batch=max(options.num_batch or 2048, num_ubatch),
+        num_batch=max(options.num_batch or _DEFAULT_NUM_BATCH, num_ubatch),
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
         num_gpu=num_gpu,

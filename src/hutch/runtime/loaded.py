@@ -18,6 +18,7 @@ from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
 _log = logging.getLogger(__name__)
 _MAX_DEATHS = 5  # in a row; a worker that lived a minute starts the count anew
 _LONG_LIFE_S = 60.0
+_DEATH_S = 5.0  # a killed process still has to give its memory back
 
 
 class LoadedModel:
@@ -62,10 +63,16 @@ class LoadedModel:
         return self.worker
 
     async def lost(self, worker: Worker) -> None:
-        """Wait until the keeper has seen that this worker is gone."""
-        await worker.wait()
+        """Wait until the keeper has seen that this worker is gone. Raises EngineFailed where it is not."""
+        changed = self._changed
+        try:
+            await asyncio.wait_for(worker.wait(), _DEATH_S)
+        except TimeoutError as error:
+            raise EngineFailed(
+                "the model's worker hung up without an answer", hint="Send the request again."
+            ) from error
         if self.worker is worker and self.state is WorkerState.READY:
-            await self._changed.wait()
+            await changed.wait()
 
     async def stop(self) -> None:
         """End the worker for good."""

@@ -75,6 +75,7 @@ class Scheduler:
         """Let a model go at once, or as soon as its requests are done."""
         loaded = self._find(name)
         if loaded is None:
+            self._library.stamp(name)  # raises NotFound: a name that stands for nothing is not "unloaded"
             return False
         if loaded.num_users:
             loaded.keep_alive_s = 0.0
@@ -110,7 +111,7 @@ class Scheduler:
 
     async def _obtain(self, name: ModelName, options: LoadOptions) -> LoadedModel:
         """Load a model; the caller then holds it. A load goes on even if whoever asked for it leaves."""
-        if self._num_waiting >= self._settings.max_queue:
+        if self._num_waiting > self._settings.max_queue:  # one of them is not waiting but loading
             raise Busy(
                 "server busy, please try again.  maximum pending requests exceeded",
                 hint="Send it again later.",

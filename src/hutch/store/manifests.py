@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hutch.core.errors import BadInput, FormatError
+from hutch.core.errors import BadInput, Forbidden, FormatError
 from hutch.core.names import ModelName, parse_digest
 from hutch.store import layout
 
@@ -135,6 +135,10 @@ def _entries(folder: Path) -> list[str]:
             return sorted(entry.path for entry in entries if not entry.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError as problem:
+        raise Forbidden(
+            f"cannot read {folder}: {problem.strerror}", hint="Choose a folder of your own with HUTCH_MODELS."
+        ) from problem
 
 
 def _manifest(data: bytes) -> Manifest:
@@ -143,7 +147,8 @@ def _manifest(data: bytes) -> Manifest:
         raise FormatError("a manifest is a JSON object")
     if document.get("schemaVersion") != 2 or document.get("mediaType", "") not in _MANIFEST_TYPES:
         raise FormatError("not a manifest of version 2")
-    layers = document.get("layers") or []
+    layers = document.get("layers")
+    layers = [] if layers is None else layers  # Go writes null where there are none
     if not isinstance(layers, list) or len(layers) > _MAX_LAYERS:
         raise FormatError(f"layers is not a list of at most {_MAX_LAYERS}")
     parsed = tuple(_layer(layer, f"layer {number}") for number, layer in enumerate(layers, 1))

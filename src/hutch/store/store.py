@@ -7,16 +7,16 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
-from hutch.core.errors import NotFound
+from hutch.core.errors import BadInput, NotFound, SourceFailed
 from hutch.core.models import Model, Progress, StoredModel
 from hutch.core.names import ModelName, parse_digest
 from hutch.store import jobs, layout, listing, manifests, model, pull, recipe, sweep
-from hutch.store.blobs import Blobs
+from hutch.store.blobs import Blobs, exhaust
 from hutch.store.jobs import Job
 from hutch.store.manifests import Manifest
 from hutch.store.recipe import Draft, Recipe
 from hutch.store.sweep import Leftover
-from hutch.store.wanted import Catalog, Wanted
+from hutch.store.wanted import Catalog
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class ModelStore:
 
     def open(self, name: ModelName) -> Model:
         """Everything about a model. Raises NotFound, or FormatError where it is damaged."""
-        known, manifest = self._read(name)
+        known, manifest = read(self.root, name)
         return model.read(self.blobs, listing.stored(self.root, known, manifest), manifest)
 
     def stamp(self, name: ModelName) -> object:
@@ -63,9 +63,11 @@ class ModelStore:
         known = manifests.find(self.root, chosen) or chosen
         with Job(self.root) as job:
             yield from job.begin()
-            if not replace and self._is_current(known, wanted):
-                yield Progress("success")
-                return known
+            if not replace and jobs.has_weights(self.root, known, wanted.digest):
+                yield Progress("verifying sha256 digest")
+                if self.blobs.is_whole(wanted.digest or "", wanted.size_bytes):
+                    yield Progress("success")
+                    return known
             data = yield from pull.into(self.blobs, wanted, job.created, insecure=insecure)
             yield Progress("writing manifest")
             job.name(known, data, replace=replace)
@@ -81,7 +83,7 @@ class ModelStore:
             yield from job.begin()
             draft = Draft([], {}, job.created)
             if wanted.from_model is not None:
-                recipe.from_base(draft, self.blobs, *self._read(wanted.from_model))
+                recipe.from_base(draft, self.blobs, *read(self.root, wanted.from_model))
             else:
                 yield Progress("parsing GGUF")
                 recipe.from_files(draft, self.blobs, wanted.files)
@@ -96,9 +98,11 @@ class ModelStore:
     def import_blob(self, chunks: Iterable[bytes], digest: str) -> bool:
         """Take in a blob, and say whether it was new. Raises BadInput where the bytes are others."""
         with Job(self.root) as job:
-            for _ in job.begin():
-                pass
-            return self.blobs.take(chunks, parse_digest(digest)).created
+            exhaust(job.begin())
+            try:
+                return self.blobs.take(chunks, parse_digest(digest)).created
+            except SourceFailed as problem:
+                raise BadInput(problem.message, hint="Send the bytes that the digest was made of.") from None
 
     def has_blob(self, digest: str) -> bool:
         """Whether there is such a blob."""
@@ -107,12 +111,12 @@ class ModelStore:
     def copy(self, source: ModelName, destination: ModelName) -> None:
         """Give a model a second name, in place of whatever that name stood for."""
         with jobs.naming(self.root):
-            known, _ = self._read(source)
+            known, _ = read(self.root, source)
             target = manifests.find(self.root, destination) or destination
             if target == known:
                 return
             replaced = jobs.readable(self.root, target)
-            manifests.write(self.root, target, manifests.read_bytes(self.root, known))
+            jobs.write(self.root, target, manifests.read_bytes(self.root, known))
         if replaced is not None:
             jobs.sweep_blobs(self.root, replaced.digests)
 
@@ -135,23 +139,16 @@ class ModelStore:
         """Remove what no name needs. Raises Conflict while a model is pulled or created."""
         return jobs.prune(self.root)
 
-    def _read(self, name: ModelName) -> tuple[ModelName, Manifest]:
-        known = manifests.find(self.root, name)
-        if known is None:
-            raise not_found(name)
-        return known, manifests.read(self.root, known)
-
-    def _is_current(self, known: ModelName, wanted: Wanted) -> bool:
-        """Whether the name stands for what is wanted, whole. Raises Conflict where it stands for other weights."""
-        manifest = jobs.readable(self.root, known)
-        if manifest is None or wanted.digest is None:
-            return False
-        if [layer.digest for layer in manifest.of_kind("model")] != [wanted.digest]:
-            raise jobs.other_content(known)
-        return self.blobs.is_whole(wanted.digest, wanted.size_bytes)
-
 
 def not_found(name: ModelName) -> NotFound:
     """The error for a name that stands for nothing."""
     short = name.short.removesuffix(":latest")
     return NotFound(f"model '{short}' not found", hint=f"Fetch it with `hutch pull {short}`.")
+
+
+def read(root: Path, name: ModelName) -> tuple[ModelName, Manifest]:
+    """The stored name that is meant, and what it stands for. Raises NotFound or FormatError."""
+    known = manifests.find(root, name)
+    if known is None:
+        raise not_found(name)
+    return known, manifests.read(root, known)

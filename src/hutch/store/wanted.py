@@ -69,7 +69,7 @@ def parse_source(text: str) -> Wanted:
             raise BadInput(f"invalid source {text!r}", hint=_HINT)
         return Wanted("pypi", location=text, members=(Member(match[1], match[2], match[3]),))
     scheme, colon, _ = text.partition("://")
-    if colon and scheme.lower() in ("http", "https"):
+    if colon and scheme.lower() in ("http", "https") and _host(text):
         return Wanted("https", location=text)
     if colon or not text:
         raise BadInput(f"invalid source {text!r}", hint=_HINT)
@@ -89,3 +89,10 @@ def derived_name(wanted: Wanted) -> ModelName:
     if not model:
         raise BadInput(f"no name can be made of {wanted.location!r}", hint="Give the model a name.")
     return ModelName(DEFAULT_HOST, DEFAULT_NAMESPACE, model, DEFAULT_TAG)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

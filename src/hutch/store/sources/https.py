@@ -19,7 +19,7 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
         wanted.location,
         wanted.digest,
         max_bytes=wanted.size_bytes or download.MAX_FILE_BYTES,
-        may_be_plain=insecure or download.is_loopback(wanted.location),
+        may_be_plain=insecure,
     )
     with httpx2.Client() as client, Download(client, remote, blobs, PATIENCE) as running:
         yield from running.run()

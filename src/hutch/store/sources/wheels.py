@@ -1,15 +1,16 @@
 """Wheels of Python packages: found where pip's settings say, and fetched whole with ranges and resume."""
 
 import contextlib
+import logging
 import ssl
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
 import httpx2
-from unearth import PackageFinder
+from unearth import Package, PackageFinder
 from unearth.auth import MultiDomainBasicAuth
 from unearth.collector import LinkCollectError, is_secure_origin
 from unearth.fetchers import Fetcher, PyPIClient
@@ -18,7 +19,7 @@ from unearth.link import Link
 from hutch.core.errors import BadInput, SourceFailed
 from hutch.core.models import Progress
 from hutch.core.names import parse_digest
-from hutch.store import download, room
+from hutch.store import addresses, room
 from hutch.store.blobs import Blobs
 from hutch.store.download import Download, Patience, Remote
 from hutch.store.partial import Partial
@@ -26,6 +27,7 @@ from hutch.store.sources.pip_settings import PipSettings
 from hutch.store.wanted import Member
 
 _PAUSE_S = 0.5
+logging.getLogger("unearth").setLevel(logging.ERROR)  # our own errors tell where was looked, and why in vain
 _MAX_TRIES = 10
 
 
@@ -37,9 +39,8 @@ class Wheels:
         self._settings = settings
         self._tries = min(settings.retries + 1, _MAX_TRIES)
         self._client = _client(settings)
-        self._fetcher = cast(
-            "Fetcher", self._client
-        )  # unearth's own client is one, but its types do not say so
+        # unearth's own client is a Fetcher, but its types do not say so
+        self._fetcher = cast("Fetcher", self._client)
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +86,7 @@ class Wheels:
         """The first place that has the file, pip's --find-links before its indexes."""
         notes: list[str] = []
         for kind, location in _places(self._settings):
-            shown = download.without_secrets(location) if location else "pip's default index"
+            shown = addresses.without_secrets(location) if location else "pip's default index"
             try:
                 links = self._links(member, kind, location)
             except (httpx2.HTTPError, httpx2.InvalidURL, LinkCollectError, OSError, ValueError) as problem:
@@ -104,6 +105,8 @@ class Wheels:
 
     def _links(self, member: Member, kind: str, location: str) -> list[Link]:
         named = {kind: [location]} if location else {}  # unearth falls back on pip's default by itself
+        if "://" in location and not is_secure_origin(self._fetcher, Link(location)):
+            raise LinkCollectError("neither https nor one of pip's trusted hosts")
         finder = PackageFinder(
             self._fetcher,
             **named,  # type: ignore[arg-type]  # its two keywords take the same
@@ -112,20 +115,35 @@ class Wheels:
             ignore_compatibility=True,  # a file for any Python will do
         )
         wanted = f"{member.package}=={member.version}"
-        for failed in range(1, self._tries + 1):
+        self._client.event_hooks = {"response": [_refuse]}
+        try:
+            return [package.link for package in self._patiently(finder, wanted)]
+        finally:
+            self._client.event_hooks = {}
+
+    def _patiently(self, finder: PackageFinder, wanted: str) -> Sequence[Package]:
+        failed = 0
+        while True:
             try:
-                found = finder.find_matches(wanted, allow_yanked=True, allow_prereleases=True)
-                return [package.link for package in found]
-            except httpx2.TransportError:
-                if failed == self._tries:
+                return list(finder.find_matches(wanted, allow_yanked=True, allow_prereleases=True))
+            except (httpx2.TransportError, httpx2.HTTPStatusError):
+                failed += 1
+                if failed >= self._tries:
                     raise
                 time.sleep(_PAUSE_S * 2 ** (failed - 1))
-        return []
+
+
+def _refuse(response: httpx2.Response) -> None:
+    """Do not let an index that is down pass for one that lacks the package, as unearth would."""
+    if response.status_code >= 500 or response.status_code == 429:
+        raise httpx2.HTTPStatusError(
+            f"the index answered {response.status_code}", request=response.request, response=response
+        )
 
 
 def _places(settings: PipSettings) -> Iterator[tuple[str, str]]:
     for location in settings.find_links:
-        yield "find_links", location
+        yield "find_links", str(Path(location).expanduser()) if location.startswith("~") else location
     if not settings.no_index:
         for location in (settings.index_url, *settings.extra_index_urls):
             yield "index_urls", location

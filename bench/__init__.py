@@ -1,0 +1,1 @@
+"""Load and speed measurements, run by hand on a quiet machine."""

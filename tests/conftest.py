@@ -1,0 +1,150 @@
+"""What tests share: a model folder with a real model, and real servers."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODEL = "smollm2:135m"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A `hutch serve` of a test, and the folder that it calls home."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> Any:
+        """The JSON of a GET."""
+        with urllib.request.urlopen(self.url + path, timeout=30) as reply:
+            return json.load(reply)
+
+    def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+        """The status and the JSON of a POST; every line of it where the reply is a stream."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json", **(headers or {})}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=100) as reply:
+                return reply.status, _json(reply.read())
+        except urllib.error.HTTPError as error:
+            return error.code, _json(error.read())
+
+    def stop(self) -> None:
+        """Ask it to end, and see that it does."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        lines = data.decode().splitlines()
+        return [json.loads(line) for line in lines] if lines and lines[0].startswith("{") else data.decode()
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """The environment of this process without what would steer Hutch, and with `settings`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HUTCH_", "OLLAMA_"))}
+    return kept | settings
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with the real smollm2:135m in it, pulled as a user pulls it. To be read only."""
+    folder = tmp_path_factory.mktemp("models")
+    home = tmp_path_factory.mktemp("pull-home")
+    subprocess.run(
+        [sys.executable, "-m", "hutch", "pull", MODEL],
+        env=clean_environment(
+            HUTCH_HOME=str(home), HUTCH_MODELS=str(folder), HUTCH_HOST=f"127.0.0.1:{free_port()}"
+        ),
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    return folder
+
+
+@pytest.fixture
+def models_copy(models_dir: Path, tmp_path: Path) -> Path:
+    """A model folder of the test's own, with hard links to the blobs of `models_dir`."""
+    folder = tmp_path / "models"
+    for source in models_dir.rglob("*"):
+        target = folder / source.relative_to(models_dir)
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if "blobs" in source.parts:
+                os.link(source, target)
+            else:
+                target.write_bytes(source.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start servers: `serve(models_folder, NAME="value")`, the value for the variable HUTCH_NAME."""
+    servers: list[Server] = []
+
+    def start(models: Path, **settings: str) -> Server:
+        home = tmp_path_factory.mktemp("home")
+        url = f"http://127.0.0.1:{free_port()}"
+        variables = {"HOME": str(home), "MODELS": str(models), "HOST": url} | settings
+        log = (home / "serve.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hutch", "serve"],
+            env=clean_environment(**{f"HUTCH_{name}": value for name, value in variables.items()}),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        log.close()
+        server = Server(url.replace("0.0.0.0", "127.0.0.1"), home, process)
+        servers.append(server)
+        wait_until_ready(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def wait_until_ready(server: Server) -> None:
+    """Return once the server answers; fail with its log where it does not."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            server.get("/healthz")
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"the server did not start:\n{(server.home / 'serve.log').read_text()}")
+
+
+@pytest.fixture(scope="session")
+def server(serve: Callable[..., Server], models_dir: Path) -> Server:
+    """One server with the real model, for tests that leave it as it was."""
+    return serve(models_dir)

@@ -1,0 +1,1 @@
+"""What clients can rely on: every dialect's requests and replies, byte by byte."""

@@ -1,0 +1,149 @@
+"""Commands without a server: the same store code in this process."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import gguf_files
+from tests.conftest import clean_environment, free_port
+
+Hutch = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def hutch(home: Path, tmp_path: Path) -> Hutch:
+    """Run a command as a user does, in a folder with a small GGUF file, where nothing listens."""
+    (tmp_path / "Tiny Model.gguf").write_bytes(gguf_files.tiny_model())
+    environment = clean_environment(HUTCH_HOME=str(home), HUTCH_HOST=f"127.0.0.1:{free_port()}")
+
+    def run(*words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "hutch", *words],
+            env=environment | settings,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def _names(hutch: Hutch) -> list[str]:
+    told: Any = json.loads(hutch("list", "--json").stdout)
+    return [model["name"] for model in told["models"]]
+
+
+def test_a_model_lives_without_a_server(hutch: Hutch, home: Path, tmp_path: Path) -> None:
+    pulled = hutch("pull", "./Tiny Model.gguf")
+    assert (pulled.returncode, pulled.stderr.splitlines()[-1]) == (0, "success")
+    assert _names(hutch) == ["tiny-model:latest"]
+    assert hutch("cp", "tiny-model", "b").stdout == "copied 'tiny-model' to 'b'\n"
+    (tmp_path / "Modelfile").write_text("FROM b\nSYSTEM Be brief.\nPARAMETER stop <end>\nMESSAGE user hi\n")
+    assert hutch("create", "c").returncode == 0
+    assert hutch("show", "c", "--system").stdout == "Be brief.\n"
+    assert "\nPARAMETER stop <end>\nMESSAGE user hi\n" in hutch("show", "c", "--modelfile").stdout
+    assert hutch("show", "c").stdout.startswith("  Model\n    architecture ")
+    assert hutch("rm", "tiny-model", "b").stdout == "deleted 'tiny-model'\ndeleted 'b'\n"
+    assert _names(hutch) == ["c:latest"]
+    assert hutch("prune").stdout == "nothing to remove\n"
+    stray = home / "models" / "blobs" / f"sha256-{'0' * 64}"
+    stray.write_bytes(b"x" * 2000)
+    refused = hutch("prune")
+    assert (refused.returncode, refused.stdout.splitlines()[1].split()[-2:]) == (2, ["2", "KB"])
+    assert stray.exists()
+    assert hutch("prune", "--json").returncode == 0
+    assert stray.exists()
+    assert hutch("prune", "-y").stdout.endswith("removed 1 files, 2 KB\n")
+    assert not stray.exists()
+
+
+def test_create_takes_a_file_beside_the_modelfile(hutch: Hutch, tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    (folder / "w.gguf").write_bytes(gguf_files.tiny_model())
+    (folder / "M").write_text("FROM ./w.gguf")
+    created = hutch("create", "x", "-f", "deep/M")
+    assert (created.returncode, created.stderr.splitlines()[-1]) == (0, "success")
+    assert _names(hutch) == ["x:latest"]
+    assert hutch("pull", "y", "--from", "deep/w.gguf").returncode == 0
+    assert sorted(_names(hutch)) == ["x:latest", "y:latest"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["show", "nix"], 4, "Error: model 'nix' not found"),
+        (["rm", "nix"], 4, "Error: model 'nix' not found"),
+        (["cp", "nix", "b"], 4, "Error: model 'nix' not found"),
+        (["pull", "nix"], 4, "Error: pull model manifest: file does not exist"),
+        (["pull", "./nix.gguf"], 4, "Error: nix.gguf: No such file or directory"),
+        (["pull", "a/b/c/d"], 2, "Error: invalid model name 'a/b/c/d'"),
+        (
+            ["create", "x", "-f", "nix"],
+            2,
+            "Error: the Modelfile nix cannot be read: No such file or directory",
+        ),
+        (["logs", "nix"], 4, "Error: no log of model 'nix': "),
+        (["nix"], 2, 'Error: unknown command "nix" for "hutch"'),
+        (["ps"], 10, "Error: could not connect to a hutch server at http://127.0.0.1:"),
+    ],
+)
+def test_errors_have_a_message_and_an_exit_code(hutch: Hutch, words: list[str], code: int, told: str) -> None:
+    done = hutch(*words)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_manifest_spoils_no_listing(hutch: Hutch, home: Path) -> None:
+    hutch("pull", "good", "--from", "Tiny Model.gguf")
+    broken = home / "models" / "manifests" / "registry.ollama.ai" / "library" / "bad" / "latest"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    done = hutch("list")
+    assert done.stderr.startswith("Warning: ")
+    assert done.stdout.splitlines()[1].startswith("good:latest")
+    doctor = hutch("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
+    assert (doctor.returncode, checks["manifest"]["status"]) == (1, "fail")
+    assert {"python", "hutch", "home", "model folder", "engine", "server", "models", "memory"} <= set(checks)
+
+
+def test_doctor_tells_of_downloads_left_behind(hutch: Hutch, home: Path) -> None:
+    blobs = home / "models" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"sha256-{'a' * 64}-partial").write_bytes(b"x")
+    os.utime(blobs / f"sha256-{'a' * 64}-partial", (0, time.time() - 2 * 86400))
+    done = hutch("doctor")
+    assert done.returncode == 0
+    assert "warn  downloads: 1 left unfinished" in done.stdout
+
+
+def test_logs_show_the_last_lines(hutch: Hutch, home: Path) -> None:
+    (home / "logs").mkdir(parents=True)
+    (home / "logs" / "m_latest.log").write_text("one\ntwo\nthree\n")
+    (home / "logs" / "server.log").write_text("four\n")
+    assert hutch("logs", "m", "-n", "2").stdout == "two\nthree\n"
+    assert hutch("logs").stdout == "four\n"
+
+
+def test_help_needs_nothing(hutch: Hutch) -> None:
+    assert "Available Commands:" in hutch("--help").stdout
+    assert hutch().stdout == hutch("help").stdout == hutch("-h").stdout
+    assert hutch("help", "run").stdout == hutch("run", "--help").stdout
+    assert hutch("--version").stdout == "hutch version is 0.1.0\n"

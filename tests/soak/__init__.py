@@ -1,0 +1,1 @@
+"""A long mixed load against a real server."""

@@ -1,0 +1,1 @@
+"""The wire between the front and its workers."""

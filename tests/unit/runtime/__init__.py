@@ -1,0 +1,1 @@
+"""Queue, placement and conversation, without processes."""
