@@ -154,7 +154,7 @@ def num_working(socket_path: str) -> int:
 def num_written(socket_path: str) -> int:
     """How many tokens the longest answer in a worker's slots has so far."""
     slots = worker_json(socket_path, "/slots")
-    return max(int(slot["next_token"][0]["n_decoded"]) for slot in slots if slot["is_processing"] or not slot)
+    return max((int(slot["next_token"][0]["n_decoded"]) for slot in slots if slot["is_processing"]), default=0)
 
 
 def is_alive(pid: int) -> bool:

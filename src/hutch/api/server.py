@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -54,10 +56,10 @@ class Activity:
 def all_routes(parts: app.App) -> tuple[Route, ...]:
     """Every route that a server has."""
     return (
-        *Service(parts.store).routes(),
+        *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend).routes(),
-        *OpenAIChat(parts.backend).routes(),
+        *Service(parts.store).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
     )
 
@@ -86,14 +88,8 @@ def create_app(parts: app.App, address: Address, activity: Activity) -> FastAPI:
 
 def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
     """Put each route behind the gate, and describe its body."""
+    schemas: dict[str, Any] = {}
     for route in routes:
-        schema = (
-            route.body.model_json_schema(ref_template="#/components/schemas/{model}") if route.body else None
-        )
-        described = {}
-        if schema is not None:
-            schema.pop("$defs", None)
-            described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
         api.add_api_route(
             route.path,
             gate.endpoint(route),
@@ -101,9 +97,27 @@ def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
             response_model=None,
             include_in_schema=route.documented,
             summary=route.summary,
-            openapi_extra=described,
-            operation_id=f"{route.methods[0].lower()}{route.path.replace('/', '_').replace('{', '').replace('}', '')}",
+            openapi_extra=_described_body(route, schemas),
+            operation_id=re.sub(r"\W+", "_", f"{route.methods[0].lower()}{route.path}").rstrip("_"),
         )
+    describe = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        described = describe()
+        described.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+        return described
+
+    api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
+
+
+def _described_body(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI of a route's body; the types inside it go to `schemas`, named after their dialect."""
+    if route.body is None:
+        return {}
+    prefix = type(route.dialect).__name__.removesuffix("Dialect")
+    schema = route.body.model_json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
+    schemas |= {f"{prefix}{name}": part for name, part in schema.pop("$defs", {}).items()}
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
