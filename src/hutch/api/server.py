@@ -90,16 +90,18 @@ def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
     """Put each route behind the gate, and describe its body."""
     schemas: dict[str, Any] = {}
     for route in routes:
-        api.add_api_route(
-            route.path,
-            gate.endpoint(route),
-            methods=list(route.methods),
-            response_model=None,
-            include_in_schema=route.documented,
-            summary=route.summary,
-            openapi_extra=_described_body(route, schemas),
-            operation_id=re.sub(r"\W+", "_", f"{route.methods[0].lower()}{route.path}").rstrip("_"),
-        )
+        endpoint, body = gate.endpoint(route), _described_body(route, schemas)
+        for method in route.methods:
+            api.add_api_route(
+                route.path,
+                endpoint,
+                methods=[method],
+                response_model=None,
+                include_in_schema=route.documented,
+                summary=route.summary,
+                openapi_extra=body,
+                operation_id=re.sub(r"\W+", "_", f"{method.lower()}{route.path}").rstrip("_"),
+            )
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
