@@ -90,7 +90,7 @@ def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
     """Put each route behind the gate, and describe its body."""
     schemas: dict[str, Any] = {}
     for route in routes:
-        endpoint, body = gate.endpoint(route), _described_body(route, schemas)
+        endpoint, description = gate.endpoint(route), _description(route, schemas)
         for method in route.methods:
             api.add_api_route(
                 route.path,
@@ -99,7 +99,7 @@ def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
                 response_model=None,
                 include_in_schema=route.documented,
                 summary=route.summary,
-                openapi_extra=body,
+                openapi_extra=description,
                 operation_id=re.sub(r"\W+", "_", f"{method.lower()}{route.path}").rstrip("_"),
             )
     describe = api.openapi
@@ -112,14 +112,20 @@ def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
     api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
 
 
-def _described_body(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a route's body; the types inside it go to `schemas`, named after their dialect."""
-    if route.body is None:
-        return {}
-    prefix = type(route.dialect).__name__.removesuffix("Dialect")
-    schema = route.body.model_json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
-    schemas |= {f"{prefix}{name}": part for name, part in schema.pop("$defs", {}).items()}
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+def _description(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI of what a route takes; the types inside its body go to `schemas`, named after their dialect."""
+    names = re.findall(r"\{(\w+)", route.path)
+    described: dict[str, Any] = {
+        "parameters": [
+            {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
+        ]
+    }
+    if route.body is not None:
+        prefix = type(route.dialect).__name__.removesuffix("Dialect")
+        schema = route.body.model_json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
+        schemas |= {f"{prefix}{name}": part for name, part in schema.pop("$defs", {}).items()}
+        described["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    return described
 
 
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
