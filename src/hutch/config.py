@@ -21,9 +21,12 @@ KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "
 
 
 def _duration_s(value: object) -> object:
-    if isinstance(value, str) and value.lstrip("-").isdigit():
-        return parse_keep_alive_s(int(value))  # OLLAMA_KEEP_ALIVE=300 means seconds
-    return parse_keep_alive_s(value)
+    try:
+        if isinstance(value, str) and value.lstrip("-").isdigit():
+            return parse_keep_alive_s(int(value))  # OLLAMA_KEEP_ALIVE=300 means seconds
+        return parse_keep_alive_s(value)
+    except BadInput as error:
+        raise ValueError(error.message) from error  # so that pydantic says which setting it is
 
 
 def _timeout_s(value: object) -> object:

@@ -8,6 +8,7 @@ from pathlib import Path
 from hutch.core.errors import BadInput
 
 DEFAULT_PORT = 11434
+_LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){1,3}")  # and not a name that begins so
 
 
 def _variable(*names: str) -> str:
@@ -73,14 +74,12 @@ class Address:
             host = match[1] if match[1] is not None else match[3]
             port = (match[2] if match[1] is not None else match[4]) or ""
         number = int(port) if port.isdigit() and int(port) <= 65535 else default_port
-        return cls(
-            scheme or "http", host if host or port else "127.0.0.1", number, f"/{path}" if path else ""
-        )
+        return cls(scheme or "http", host if host or port else "127.0.0.1", number, f"/{path}".rstrip("/"))
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return self.host in ("localhost", "::1") or bool(_LOOPBACK.fullmatch(self.host))
 
     @property
     def for_client(self) -> "Address":

@@ -6,20 +6,25 @@ import re
 from hutch.core.errors import BadInput
 
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
-_PIECE = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|μs|ns)")
+_NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_PIECE = re.compile(rf"({_NUMBER})(h|ms|m|s|us|µs|μs|ns)")
+_MAX_CHARS = 100  # to look for pieces takes the square of the length
+_HINT = "Write a duration like 300s, 5m or 1h30m."
 FOREVER = math.inf
 
 
 def parse_duration_s(text: str) -> float:
     """Read a Go duration; the result is in seconds. Raises BadInput with Go's own words."""
-    body = text.lstrip("+-") if text[:1] in "+-" else text
+    body = text[1:] if text.startswith(("+", "-")) else text
+    if len(body) > _MAX_CHARS:
+        raise BadInput("time: invalid duration: too long", hint=_HINT)
     sign = -1.0 if text.startswith("-") else 1.0
     if body == "0":
         return 0.0
     pieces = _PIECE.findall(body)
     if not pieces or "".join(number + unit for number, unit in pieces) != body:
-        what = "missing unit in duration" if re.fullmatch(r"\d+\.?\d*", body) else "invalid duration"
-        raise BadInput(f'time: {what} "{text}"', hint="Write a duration like 300s, 5m or 1h30m.")
+        what = "missing unit in duration" if re.fullmatch(_NUMBER, body) else "invalid duration"
+        raise BadInput(f'time: {what} "{text}"', hint=_HINT)
     return sign * sum(float(number) * _UNITS_S[unit] for number, unit in pieces)
 
 
@@ -29,7 +34,10 @@ def parse_keep_alive_s(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise BadInput(f"Unsupported type for keep_alive: '{type(value).__name__}'")
-    seconds = parse_duration_s(value) if isinstance(value, str) else float(value)
+    try:
+        seconds = parse_duration_s(value) if isinstance(value, str) else float(value)
+    except OverflowError:  # an integer that no float can hold
+        return FOREVER
     if math.isnan(seconds):
         raise BadInput("keep_alive is not a number")
     return FOREVER if seconds < 0 else seconds

@@ -1,6 +1,5 @@
 """Ollama's option names, their types, and what they mean to a request."""
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -59,7 +58,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "typical_p": (0, 1),
         "repeat_last_n": (-1, 1 << 24),
         "temperature": (0, 100),
-        "repeat_penalty": (0, 100),
+        "repeat_penalty": (0.01, 100),  # the engine divides by it
         "presence_penalty": (-100, 100),
         "frequency_penalty": (-100, 100),
     }
@@ -81,7 +80,7 @@ def typed_option(name: str, value: object) -> Any:
     if kind is bool:
         return value
     low, high = _RANGES[name]
-    if math.isnan(value) or not low <= value <= high:
+    if not low <= value <= high:  # nor is NaN
         raise BadInput(f'option "{name}" must be between {low:g} and {high:g}')
     return kind(value)
 

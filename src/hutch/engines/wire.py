@@ -43,7 +43,7 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
     body["stream_options"] = {"include_usage": True}
     if request.top_logprobs is not None:
         body["logprobs"] = True
-        body["top_logprobs"] = request.top_logprobs
+        body["top_logprobs"] = max(1, request.top_logprobs)  # for 0 the engine would send none at all
     if request.tools:
         body["tools"] = list(request.tools)
         body["parallel_tool_calls"] = bool(request.parallel_tool_calls)
@@ -72,7 +72,7 @@ def completion_body(
     return body
 
 
-def chat_chunk(event: Mapping[str, Any]) -> Chunk:
+def chat_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chunk:
     """An event of `/v1/chat/completions` as a chunk. The last event carries the usage."""
     choices = event.get("choices")
     choice = choices[0] if choices else {}
@@ -81,7 +81,7 @@ def chat_chunk(event: Mapping[str, Any]) -> Chunk:
         text=delta.get("content") or "",
         thinking=delta.get("reasoning_content") or "",
         tool_calls=tuple(_tool_call(call) for call in delta.get("tool_calls") or ()),
-        logprobs=_logprobs((choice.get("logprobs") or {}).get("content"), None),
+        logprobs=_logprobs((choice.get("logprobs") or {}).get("content"), top_logprobs),
         finish_reason=choice.get("finish_reason"),
         usage=_usage(event["timings"]) if "timings" in event else None,
     )

@@ -3,7 +3,6 @@
 That part is `.System`, `.Prompt`, `.Response` and `if … else … end` on one of them, with `{{-` and `-}}`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ from hutch.core.chat import Message
 from hutch.core.errors import BadInput
 
 _VARIABLES = ("System", "Prompt", "Response")
-_ACTION = re.compile(r"\{\{(-\s)?\s*(.*?)\s*(\s-)?\}\}", re.DOTALL)
 MAX_TEMPLATE_CHARS = 1 << 16
 
 
@@ -45,7 +43,7 @@ class Template:
         """The prompt for these messages: each round in full, the last up to where the answer begins."""
         rounds = _rounds(messages)
         done = "".join("".join(_write(self.nodes, turn)) for turn in rounds[:-1])
-        return done + "".join(_until_response(self.nodes, rounds[-1]))
+        return done + "".join(_until_response(self.nodes, rounds[-1])[0])
 
 
 def parse(text: str) -> Template:
@@ -65,18 +63,25 @@ _Token = tuple[str, str, int]  # kind (text or action), content, line
 
 def _tokens(text: str) -> list[_Token]:
     tokens: list[_Token] = []
-    at = 0
+    at, line = 0, 1
     trim = False
-    for match in _ACTION.finditer(text):
-        before = text[at : match.start()]
+    while (start := text.find("{{", at)) >= 0:
+        before = text[at:start]
+        line += before.count("\n")
+        end = text.find("}}", start + 2)
+        if end < 0:
+            raise _error(line, "unclosed action")
+        action = text[start + 2 : end]
         before = before.lstrip() if trim else before
-        tokens.append(("text", before.rstrip() if match[1] else before, 0))
-        tokens.append(("action", match[2], text.count("\n", 0, match.start()) + 1))
-        at, trim = match.end(), bool(match[3])
-    tail = text[at:].lstrip() if trim else text[at:]
-    if "{{" in tail:
-        raise _error(text.count("\n", 0, at + tail.index("{{")) + 1, "unclosed action")
-    return [*tokens, ("text", tail, 0)]
+        opens_trimming = action[:1] == "-" and action[1:2].isspace()
+        trim = action[-1:] == "-" and action[-2:-1].isspace()
+        tokens.append(("text", before.rstrip() if opens_trimming else before, 0))
+        content = action[1:] if opens_trimming else action
+        content = content[:-1] if trim else content
+        tokens.append(("action", content.strip(), line))
+        line += action.count("\n")
+        at = end + 2
+    return [*tokens, ("text", text[at:].lstrip() if trim else text[at:], 0)]
 
 
 def _parse_block(
@@ -146,7 +151,9 @@ def _rounds(messages: Sequence[Message]) -> list[dict[str, str]]:
     rounds: list[dict[str, str]] = [{}]
     order = {"system": "System", "user": "Prompt", "tool": "Prompt", "assistant": "Response"}
     for message in messages:
-        name = order[message.role]
+        name = order.get(message.role)
+        if name is None:
+            raise BadInput(f"a template has no place for a message of role {message.role[:60]!r}")
         turn = rounds[-1]
         later = _VARIABLES[_VARIABLES.index(name) + 1 :]
         if any(turn.get(other) for other in later):
@@ -168,13 +175,18 @@ def _write(nodes: Sequence[_Node], turn: dict[str, str]) -> list[str]:
     return written
 
 
-def _until_response(nodes: Sequence[_Node], turn: dict[str, str]) -> list[str]:
-    """The open round: what stands after `.Response` waits for the answer that is not there yet."""
+def _until_response(nodes: Sequence[_Node], turn: dict[str, str]) -> tuple[list[str], bool]:
+    """The open round, and whether it has an answer's place: what stands after that waits for the answer."""
     written: list[str] = []
     for node in nodes:
         if isinstance(node, _Variable) and node.name == "Response":
-            return [*written, turn.get("Response", "")]
-        if isinstance(node, _If) and node.name == "Response":
-            return [*written, *_until_response(node.then, turn)]
-        written += _write((node,), turn)
-    return written
+            return [*written, turn.get("Response", "")], True
+        if isinstance(node, _If):
+            is_taken = node.name == "Response" or bool(turn.get(node.name))
+            inside, is_reached = _until_response(node.then if is_taken else node.otherwise, turn)
+            written += inside
+            if is_reached or node.name == "Response":
+                return written, True
+        else:
+            written += _write((node,), turn)
+    return written, False

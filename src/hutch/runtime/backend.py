@@ -112,7 +112,8 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
     said: list[str] = []
     async with aclosing(client.stream(job.path, job.body)) as events:
         async for event in events:
-            chunk = chat_chunk(event) if is_chat else completion_chunk(event, request.top_logprobs)
+            read = chat_chunk if is_chat else completion_chunk
+            chunk = read(event, request.top_logprobs)
             said.append(chunk.text)
             if chunk.finish_reason or chunk.usage:
                 reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage

@@ -28,7 +28,9 @@ async def _fitting(client: WorkerClient, request: EmbedRequest, max_tokens: int)
     """The texts, those that may be too long as tokens cut to size."""
     inputs: list[str | Sequence[int]] = []
     for index, text in enumerate(request.texts):
-        if len(text) < max_tokens // 2:  # a token has at least a character: bytes may double them
+        if (
+            _size(text) < max_tokens // 2
+        ):  # a token stands for at least a byte; half is room for what the engine adds
             inputs.append(text)
             continue
         tokens = await _tokens(client, text)
@@ -48,6 +50,10 @@ async def _fitting(client: WorkerClient, request: EmbedRequest, max_tokens: int)
     return inputs
 
 
+def _size(text: str | Sequence[int]) -> int:
+    return len(text.encode(errors="replace")) if isinstance(text, str) else len(text)
+
+
 async def _tokens(client: WorkerClient, text: str | Sequence[int]) -> list[int]:
     if not isinstance(text, str):
         return list(text)
@@ -55,10 +61,10 @@ async def _tokens(client: WorkerClient, text: str | Sequence[int]) -> list[int]:
     return [int(token) for token in reply["tokens"]]
 
 
-def _finished(values: Sequence[float], request: EmbedRequest, index: int) -> _Vector:
-    if not all(math.isfinite(value) for value in values):
+def _finished(values: Sequence[float | None], request: EmbedRequest, index: int) -> _Vector:
+    vector = tuple(value for value in values if value is not None and math.isfinite(value))
+    if len(vector) != len(values):  # the engine writes NaN as null
         raise EngineFailed(f"embedding {index} contains NaN or Inf values", hint="Try another model or text.")
-    vector = tuple(values)
     if request.dimensions is not None and request.dimensions < len(vector):
         if request.dimensions < 1:
             raise BadInput("dimensions must be at least 1")

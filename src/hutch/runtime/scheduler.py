@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from hutch.config import Settings
@@ -73,7 +74,7 @@ class Scheduler:
 
     async def unload(self, name: ModelName) -> bool:
         """Let a model go at once, or as soon as its requests are done."""
-        loaded = self._find(name)
+        loaded = _named(self._loaded, name)
         if loaded is None:
             self._library.stamp(name)  # raises NotFound: a name that stands for nothing is not "unloaded"
             return False
@@ -96,13 +97,9 @@ class Scheduler:
         self._loaded.clear()
         self._sockets.close()
 
-    def _find(self, name: ModelName) -> LoadedModel | None:
-        loaded = self._loaded.get(name)
-        return loaded or next((it for key, it in self._loaded.items() if key.same_as(name)), None)
-
     def _current(self, name: ModelName, options: LoadOptions) -> LoadedModel | None:
         """The loaded model, if it is what the name means now and was loaded as these options want."""
-        loaded = self._find(name)
+        loaded = _named(self._loaded, name)
         if loaded is None or loaded.state not in (WorkerState.READY, WorkerState.STARTING):
             return None
         own = split_options(loaded.voice.model.parameters)[1]
@@ -122,12 +119,8 @@ class Scheduler:
         try:
             return await asyncio.shield(loading)
         except asyncio.CancelledError:
-            loading.add_done_callback(self._leave)
+            loading.add_done_callback(partial(_give_back, expire=self._expire))
             raise
-
-    def _leave(self, loading: asyncio.Task[LoadedModel]) -> None:
-        if not loading.cancelled() and loading.exception() is None:
-            loading.result().end(None, self._expire)
 
     async def _load_in_turn(self, name: ModelName, options: LoadOptions) -> LoadedModel:
         self._num_waiting += 1
@@ -150,7 +143,7 @@ class Scheduler:
             )
         facts = await asyncio.to_thread(gguf.read, model.weights[0])
         plan = launch_plan(model, facts, options, self._settings)
-        if (old := self._find(model.name)) is not None:
+        if (old := _named(self._loaded, model.name)) is not None:
             await self._retire(old)
         need_bytes = await self._make_room(model.name, memory_need_bytes(plan, facts))
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
@@ -224,6 +217,16 @@ class Scheduler:
             ending = asyncio.create_task(self._retire(loaded))
             self._tasks.add(ending)
             ending.add_done_callback(self._tasks.discard)
+
+
+def _named(table: Mapping[ModelName, LoadedModel], name: ModelName) -> LoadedModel | None:
+    return table.get(name) or next((loaded for key, loaded in table.items() if key.same_as(name)), None)
+
+
+def _give_back(loading: asyncio.Task[LoadedModel], expire: Callable[[LoadedModel], None]) -> None:
+    """Whoever asked for the load has left and will not use it."""
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().end(None, expire)
 
 
 def _resident(loaded: LoadedModel) -> Resident:

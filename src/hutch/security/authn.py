@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Protocol
 
 from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.errors import BadInput, Unauthenticated
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Authenticator(Protocol):
@@ -51,7 +54,9 @@ def first_key(file: Path) -> tuple[Keys, str]:
     if file.exists():
         try:
             digests = json.loads(file.read_text(encoding="utf-8"))["sha256"]
-            return Keys([str(digest) for digest in digests]), ""
+            if not isinstance(digests, list) or not all(_DIGEST.fullmatch(digest) for digest in digests):
+                raise ValueError("no list of SHA-256 digests")
+            return Keys(digests), ""
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{file} is damaged", hint="Restore it, or remove it to get a new key.") from error
     key = f"hutch-{secrets.token_urlsafe(32)}"

@@ -1,0 +1,495 @@
+"""The clients that people use, against a real server with the real model."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ollama
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.conftest import MODEL, Server
+from tests.contract.live import GREEDY, ask, eventually, own_models, running, serving
+
+SAY = [{"role": "user", "content": "Why is the sky blue?"}]
+FEW = {**GREEDY, "num_predict": 8}
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[ollama.Client]:
+    """Ollama's client."""
+    with ollama.Client(host=server.url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def gpt(server: Server) -> Iterator[openai.OpenAI]:
+    """OpenAI's client."""
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="not needed", max_retries=0) as made:
+        yield made
+
+
+class Animal(BaseModel):
+    """What a model is to fill in."""
+
+    name: str
+    legs: int
+
+
+def test_ollama_chats(client: ollama.Client) -> None:
+    reply = client.chat(MODEL, SAY, options=FEW)
+    assert reply.message.role == "assistant"
+    assert reply.message.content
+    assert reply.done
+    assert reply.done_reason == "length"
+    assert reply.eval_count == 8
+    assert reply.prompt_eval_count
+    assert reply.prompt_eval_count > 30
+    assert reply.total_duration
+    assert reply.total_duration > (reply.eval_duration or 0) > 0
+
+
+def test_ollama_streams_what_it_would_say_at_once(client: ollama.Client) -> None:
+    for _ in range(2):  # the second time the prompt is cached, as it will be for the stream
+        whole = client.chat(MODEL, SAY, options=FEW).message.content
+    chunks = list(client.chat(MODEL, SAY, options=FEW, stream=True))
+    assert "".join(chunk.message.content or "" for chunk in chunks) == whole
+    assert [chunk.done for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert len(chunks) > 4
+    assert all(chunk.created_at for chunk in chunks)
+
+
+def test_ollamas_async_client_streams_and_asks_at_once(server: Server) -> None:
+    async def use() -> tuple[str, list[str | None]]:
+        async with ollama.AsyncClient(host=server.url) as client:
+            text = ""
+            async for chunk in await client.chat(MODEL, SAY, options=FEW, stream=True):
+                text += chunk.message.content or ""
+            replies = await asyncio.gather(*(client.chat(MODEL, SAY, options=FEW) for _ in range(3)))
+        return text, [reply.message.content for reply in replies]
+
+    text, replies = asyncio.run(use())
+    assert text
+    assert all(replies)
+
+
+def test_the_same_seed_gives_the_same_text_and_another_one_another(client: ollama.Client) -> None:
+    def said(seed: int) -> str:
+        options = {"seed": seed, "temperature": 2.0, "num_predict": 12, "top_k": 0, "top_p": 1.0}
+        return str(client.generate(MODEL, "A poem:", raw=True, options=options).response)
+
+    said(1)  # from here on the prompt is cached
+    assert said(1) == said(1)
+    assert len({said(seed) for seed in (1, 2, 3)}) > 1
+
+
+def test_generate_ends_before_a_stop_text(client: ollama.Client) -> None:
+    text = client.generate(MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "stop": [" 7"]})
+    assert "7" not in text.response
+    assert "5" in text.response
+    assert text.done_reason == "stop"
+
+
+def test_raw_generates_from_the_prompt_as_it_stands(client: ollama.Client) -> None:
+    raw = client.generate(MODEL, "The capital of France is", raw=True, options=FEW)
+    cooked = client.generate(MODEL, "The capital of France is", options=FEW)
+    assert raw.prompt_eval_count == 5
+    assert cooked.prompt_eval_count
+    assert cooked.prompt_eval_count > 20
+    assert raw.context is None
+    assert "Paris" in raw.response
+
+
+def test_a_context_is_taken_up_where_it_was_left(client: ollama.Client) -> None:
+    first = client.generate(MODEL, "My name is Ada. Say hello.", options=FEW)
+    assert first.context
+    second = client.generate(MODEL, "What is my name?", context=first.context, options=FEW)
+    assert second.context
+    assert list(second.context[: len(first.context)]) == list(first.context)
+    assert len(second.context) > len(first.context) + 8
+    assert second.prompt_eval_count
+    assert second.prompt_eval_count > len(first.context)
+
+
+def test_a_system_text_and_a_template_change_the_prompt(client: ollama.Client) -> None:
+    plain = client.generate(MODEL, "Hi", options=FEW).prompt_eval_count
+    told = client.generate(MODEL, "Hi", system="You are a pirate, and a very rude one.", options=FEW)
+    bare = client.generate(MODEL, "Hi", template="{{ .Prompt }}", options=FEW)
+    assert told.prompt_eval_count != plain
+    assert bare.prompt_eval_count
+    assert bare.prompt_eval_count < 3
+
+
+def test_json_is_json(client: ollama.Client) -> None:
+    options = {**GREEDY, "num_predict": 200}
+    prompt = 'Answer with a short JSON object like {"name": "Ada"}.'
+    for text in (
+        client.generate(MODEL, prompt, format="json", options=options).response,
+        client.chat(MODEL, [{"role": "user", "content": prompt}], format="json", options=options).message.content,
+        client.generate(MODEL, prompt, format="json", raw=True, options=options).response,
+    ):
+        assert isinstance(json.loads(text or ""), dict)
+
+
+def test_a_schema_is_kept(client: ollama.Client) -> None:
+    schema = Animal.model_json_schema()
+    prompt = [{"role": "user", "content": "Describe a dog as JSON with name and legs."}]
+    reply = client.chat(MODEL, prompt, format=schema, options={**GREEDY, "num_predict": 100})
+    assert Animal.model_validate_json(reply.message.content or "")
+
+
+def test_log_probabilities_come_with_each_token(server: Server) -> None:
+    body = {"model": MODEL, "messages": SAY, "options": {"num_predict": 3, "temperature": 0}, "stream": False}
+    reply = ask(server, "POST", "/api/chat", {**body, "logprobs": True, "top_logprobs": 2}).json
+    assert len(reply["logprobs"]) == 3
+    for entry in reply["logprobs"]:
+        assert entry["logprob"] <= 0
+        assert len(entry["top_logprobs"]) == 2
+        assert entry["top_logprobs"][0]["token"] == entry["token"]  # greedy
+    assert "".join(entry["token"] for entry in reply["logprobs"]) == reply["message"]["content"]
+    stream = ask(server, "POST", "/api/chat", {**body, "stream": True, "logprobs": True}).lines
+    assert sum(len(line.get("logprobs", [])) for line in stream) == 3
+
+
+def test_ollama_embeds_one_text_or_several(client: ollama.Client) -> None:
+    one = client.embed(MODEL, "cat").embeddings
+    several = client.embed(MODEL, ["cat", "dog", "cat"]).embeddings
+    assert len(one) == 1
+    assert len(several) == 3
+    assert len(one[0]) == 576
+    assert sum(value * value for value in one[0]) == pytest.approx(1, abs=1e-4)
+    assert several[0] == pytest.approx(several[2], abs=1e-3)
+    assert several[0] != pytest.approx(several[1], abs=1e-3)
+    short = client.embed(MODEL, "cat", dimensions=16).embeddings[0]
+    assert len(short) == 16
+    assert sum(value * value for value in short) == pytest.approx(1, abs=1e-4)
+    older = client.embeddings(MODEL, "cat").embedding
+    assert len(older) == 576
+
+
+def test_a_text_too_long_to_embed_is_cut_or_refused(client: ollama.Client) -> None:
+    text = "word " * 5000
+    assert len(client.embed(MODEL, text).embeddings[0]) == 576
+    with pytest.raises(ollama.ResponseError, match="the input length exceeds the context length") as refusal:
+        client.embed(MODEL, text, truncate=False)
+    assert refusal.value.status_code == 400
+
+
+def test_an_empty_text_to_embed_gives_no_vector(client: ollama.Client) -> None:
+    assert client.embed(MODEL, "").embeddings == []
+    assert client.embed(MODEL, []).embeddings == []
+
+
+def test_list_show_and_ps_tell_of_the_model(client: ollama.Client) -> None:
+    [row] = client.list().models
+    assert row.model == MODEL
+    assert row.size
+    assert row.size > 90 << 20
+    assert row.digest
+    assert re.fullmatch("[0-9a-f]{64}", row.digest)
+    assert row.details
+    assert row.details.family == "llama"
+    shown = client.show(MODEL)
+    assert shown.modelinfo
+    assert shown.modelinfo["general.architecture"] == "llama"
+    assert "completion" in (shown.capabilities or [])
+    assert shown.modelinfo["tokenizer.ggml.tokens"] == []
+    client.generate(MODEL, "Hi", options=FEW)
+    [loaded] = client.ps().models
+    assert loaded.model == MODEL
+    assert loaded.expires_at
+    assert loaded.context_length == 4096
+
+
+def test_pulling_what_is_here_succeeds_at_once(client: ollama.Client) -> None:
+    assert client.pull(MODEL).status == "success"
+    assert [step.status for step in client.pull(MODEL, stream=True)][-1] == "success"
+
+
+def test_an_empty_prompt_loads_and_a_keep_alive_of_nought_unloads(
+    serve: Callable[..., Server], models_dir: Path
+) -> None:
+    server = serve(models_dir)
+    with ollama.Client(host=server.url) as client:
+        assert client.generate(MODEL, "").done_reason == "load"
+        assert list(running(server)) == [MODEL]
+        assert client.chat(MODEL, [], keep_alive="1h").done_reason == "load"
+        assert client.generate(MODEL, "", keep_alive=0).done_reason == "unload"
+        assert not running(server)
+        assert client.chat(MODEL, [], keep_alive=0).done_reason == "unload"
+        with pytest.raises(ollama.ResponseError, match="model 'nope' not found"):
+            client.generate("nope", keep_alive=0)
+
+
+def test_a_long_conversation_that_must_stay_whole_is_refused(server: Server) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "word " * 5000}], "truncate": False}
+    reply = ask(server, "POST", "/api/chat", body)
+    assert reply.status == 400
+    assert "longer than the context" in reply.error
+    assert reply.json["hint"]
+
+
+def test_a_model_that_is_not_here_is_not_found(client: ollama.Client, gpt: openai.OpenAI) -> None:
+    for ask_for in (client.show, client.delete, lambda name: client.chat(name, SAY)):
+        with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as refusal:
+            ask_for("nope")
+        assert refusal.value.status_code == 404
+    with pytest.raises(openai.NotFoundError) as missing:
+        gpt.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hi"}])
+    assert missing.value.code == "model_not_found"
+
+
+@pytest.fixture(scope="module")
+def workshop(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ollama.Client]:
+    """Ollama's client of a server whose models may be changed."""
+    folder = tmp_path_factory.mktemp("workshop")
+    with serving(folder / "home", own_models(models_dir, folder / "models")) as server:
+        with ollama.Client(host=server.url) as made:
+            yield made
+
+
+def test_a_copy_answers_and_can_be_deleted(workshop: ollama.Client) -> None:
+    assert workshop.copy(MODEL, "copied").status == "success"
+    assert {row.model for row in workshop.list().models} >= {MODEL, "copied:latest"}
+    assert workshop.generate("copied", "Hi", options=FEW).response
+    assert workshop.delete("copied").status == "success"
+    assert "copied:latest" not in {row.model for row in workshop.list().models}
+    assert not [row for row in workshop.ps().models if row.model == "copied:latest"]
+
+
+def test_a_model_is_made_from_another_one(workshop: ollama.Client) -> None:
+    made = workshop.create(
+        "made",
+        from_=MODEL,
+        system="You are a parrot.",
+        parameters={"num_predict": 3, "temperature": 0, "num_ctx": 512},
+        messages=[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Squawk"}],
+    )
+    assert made.status == "success"
+    shown = workshop.show("made")
+    assert "num_predict" in (shown.parameters or "")
+    assert "parrot" in (shown.modelfile or "")
+    reply = workshop.generate("made", "Hi")
+    assert reply.eval_count == 3
+    assert [row.context_length for row in workshop.ps().models if row.model == "made:latest"] == [512]
+    assert [step.status for step in workshop.create("made", from_=MODEL, stream=True)][-1] == "success"
+    workshop.delete("made")
+
+
+def test_a_model_is_made_from_a_blob_that_was_sent(workshop: ollama.Client, models_dir: Path, tmp_path: Path) -> None:
+    [weights] = (path for path in (models_dir / "blobs").iterdir() if path.stat().st_size > 1 << 20)
+    digest = workshop.create_blob(weights)
+    assert digest == "sha256:" + weights.name.removeprefix("sha256-")
+    assert workshop.create("sent", files={"model.gguf": digest}).status == "success"
+    assert workshop.generate("sent", "Hi", options=FEW).response
+    workshop.delete("sent")
+    fresh = tmp_path / "fresh.bin"
+    fresh.write_bytes(b"new bytes")
+    path = f"/api/blobs/sha256:{hashlib.sha256(b'new bytes').hexdigest()}"
+    base = str(workshop._client.base_url)
+    house = Server(base.rstrip("/"), tmp_path, None)  # type: ignore[arg-type]
+    assert ask(house, "HEAD", path).status == 404
+    assert ask(house, "POST", path, b"other bytes").status == 400
+    assert ask(house, "POST", path, b"new bytes").status == 201
+    assert ask(house, "POST", path, b"new bytes").status == 200
+    assert ask(house, "HEAD", path).status == 200
+
+
+def test_a_long_conversation_loses_its_oldest_turns(workshop: ollama.Client) -> None:
+    workshop.create("short", from_=MODEL, parameters={"num_ctx": 256})
+    turns = [
+        {"role": role, "content": f"{number} " + "word " * 20}
+        for number in range(50)
+        for role in ("user", "assistant")
+    ]
+    reply = workshop.chat("short", [*turns, *SAY], options=FEW)
+    assert reply.eval_count == 8
+    assert reply.prompt_eval_count
+    assert 64 < reply.prompt_eval_count < 256
+    workshop.delete("short")
+
+
+def test_openai_chats(gpt: openai.OpenAI) -> None:
+    reply = gpt.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=4, temperature=0
+    )
+    assert reply.object == "chat.completion"
+    assert reply.choices[0].message.content
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage
+    assert reply.usage.completion_tokens == 4
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + 4
+
+
+def test_openai_streams_one_role_many_words_and_the_usage(gpt: openai.OpenAI) -> None:
+    chunks = list(
+        gpt.chat.completions.create(
+            model=MODEL,
+            messages=[{"role": "user", "content": "Hi"}],
+            max_completion_tokens=5,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
+    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]][-1] == "length"
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage
+    assert chunks[-1].usage.completion_tokens == 5
+
+
+def test_openais_async_client_streams(server: Server) -> None:
+    async def use() -> str:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
+            stream = await gpt.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=5, stream=True
+            )
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    assert asyncio.run(use())
+
+
+def test_openai_completes_and_gives_log_probabilities(gpt: openai.OpenAI) -> None:
+    reply = gpt.completions.create(
+        model=MODEL, prompt="The capital of France is", max_tokens=4, temperature=0, logprobs=2
+    )
+    assert "Paris" in reply.choices[0].text
+    logprobs = reply.choices[0].logprobs
+    assert logprobs
+    assert logprobs.tokens
+    assert "".join(logprobs.tokens) == reply.choices[0].text
+    assert logprobs.text_offset == [0, *(len("".join(logprobs.tokens[:n])) for n in range(1, 4))]
+    stream = gpt.completions.create(model=MODEL, prompt="One, two,", max_tokens=4, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream)
+
+
+def test_openai_parses_a_schema(gpt: openai.OpenAI) -> None:
+    reply = gpt.chat.completions.parse(
+        model=MODEL,
+        messages=[{"role": "user", "content": "Describe a dog as JSON with name and legs."}],
+        response_format=Animal,
+        temperature=0,
+        max_tokens=100,
+    )
+    assert isinstance(reply.choices[0].message.parsed, Animal)
+
+
+def test_openai_keeps_seed_stop_and_bias(gpt: openai.OpenAI) -> None:
+    def text(**more: Any) -> str:
+        reply = gpt.completions.create(model=MODEL, prompt="1, 2, 3, 4,", max_tokens=12, temperature=0, **more)
+        return reply.choices[0].text
+
+    assert "7" not in text(stop=[" 7"])
+    usual = text()
+    assert text(seed=7) == usual
+    banned = ask_tokens(gpt, " 5")
+    assert " 5" not in text(logit_bias={str(token): -100 for token in banned})
+
+
+def ask_tokens(gpt: openai.OpenAI, text: str) -> list[int]:
+    """The tokens of a text, by the context of an answer that has none of its own."""
+    base = Server(str(gpt.base_url).removesuffix("/v1/"), Path(), None)  # type: ignore[arg-type]
+    body = {"model": MODEL, "prompt": text, "template": "{{ .Prompt }}", "stream": False}
+    reply = ask(base, "POST", "/api/generate", body | {"options": {"num_predict": 1, "temperature": 0}}).json
+    return list(reply["context"][: reply["prompt_eval_count"]])
+
+
+def test_openai_embeds_as_numbers_and_as_bytes(gpt: openai.OpenAI, client: ollama.Client) -> None:
+    vector = gpt.embeddings.create(model=MODEL, input=["cat"], encoding_format="float").data[0].embedding
+    packed = gpt.embeddings.create(model=MODEL, input="cat").data[0].embedding  # base64 on the wire
+    assert packed == pytest.approx(vector, abs=1e-5)
+    assert list(client.embed(MODEL, "cat").embeddings[0]) == pytest.approx(vector, abs=1e-5)
+
+
+def test_openai_lists_models(gpt: openai.OpenAI) -> None:
+    assert [model.id for model in gpt.models.list()] == [MODEL]
+    assert gpt.models.retrieve(MODEL).id == MODEL
+
+
+def test_a_prompt_longer_than_the_context_is_a_bad_request_to_openai(gpt: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "word " * 5000}]
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as refusal:
+            gpt.chat.completions.create(model=MODEL, messages=messages, stream=stream)
+        assert refusal.value.code == "context_length_exceeded"
+        assert refusal.value.param == "messages"
+        assert "4096" in refusal.value.message
+
+
+def test_a_bad_request_names_its_parameter_to_openai(gpt: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refusal:
+        gpt.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": 7}])  # type: ignore[typeddict-item]
+    assert str(refusal.value.param).startswith("messages.0.content")
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/healthz"])
+def test_the_server_says_that_it_is_alive(server: Server, path: str) -> None:
+    assert ask(server, "GET", path).json == {"status": "ok"}
+    assert ask(server, "HEAD", path).status == 200
+
+
+def test_the_server_says_that_it_is_ready(server: Server) -> None:
+    assert ask(server, "GET", "/readyz").json == {"status": "ready"}
+
+
+def test_the_root_says_what_clients_look_for(server: Server) -> None:
+    assert ask(server, "GET", "/").body == b"Ollama is running"
+    assert ask(server, "HEAD", "/").status == 200
+    assert set(ask(server, "GET", "/api/version").json) == {"version", "hutch"}
+
+
+def test_the_description_of_the_api_is_whole(server: Server) -> None:
+    described = ask(server, "GET", "/openapi.json").json
+    assert described["openapi"].startswith("3.")
+    assert described["info"]["title"] == "Hutch"
+    operations = [
+        (path, method, operation)
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert {"/api/chat", "/v1/chat/completions", "/api/blobs/{digest}"} <= set(described["paths"])
+    assert all(operation["summary"] for _, _, operation in operations)
+    names = [operation["operationId"] for _, _, operation in operations]
+    chat = described["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"model", "messages", "options"} <= set(chat["properties"])
+    assert names
+    known = set(described.get("components", {}).get("schemas", {}))
+    wanted = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
+    assert wanted <= known
+
+
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(server: Server) -> None:
+    page = ask(server, "GET", "/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.body.decode())
+    assert len(loaded) == 3
+    assert not re.findall(rb"https?://", page.body)
+    for path in loaded:
+        assert path.startswith("/docs/")
+        assert ask(server, "GET", path).status == 200
+    assert ask(server, "GET", "/docs/../server.py").status == 404
+    assert ask(server, "GET", "/docs/none.js").status == 404
+
+
+def test_what_is_not_there_is_said_in_the_words_of_each_dialect(server: Server) -> None:
+    assert ask(server, "GET", "/nowhere").body == b"404 page not found"
+    assert ask(server, "GET", "/v1/nowhere").json["error"]["type"] == "not_found_error"
+    assert ask(server, "GET", "/api/chat").status == 405
+    assert ask(server, "PUT", "/v1/models").status == 405
+
+
+def test_a_gone_client_library_leaves_no_slot_behind(server: Server) -> None:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
+        stream = gpt.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "Count to a thousand."}], stream=True
+        )
+        next(iter(stream))
+        stream.close()
+    eventually(lambda: not running(server)[MODEL]["busy"], 0.5, "nothing is being answered")

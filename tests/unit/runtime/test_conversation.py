@@ -1,0 +1,182 @@
+"""What a worker is asked for a request."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hutch.core.chat import GenerateRequest, Message, Sampling
+from hutch.core.errors import BadInput
+from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, TEXT_PATH
+from hutch.runtime.conversation import (
+    conversation,
+    job_for,
+    sampling_of,
+    shortened,
+    voice_of,
+    with_context,
+)
+from tests.unit.runtime.things import JINJA, TINY, ask, facts, model, user
+
+SYSTEM, OWN_SYSTEM = Message("system", "be kind"), Message("system", "be brief")
+EXAMPLE = ({"role": "user", "content": "1"}, {"role": "assistant", "content": "2"})
+EXAMPLES = (user("1"), Message("assistant", "2"))
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("own", "said", "merged"),
+    [
+        ({}, (user("hi"),), (user("hi"),)),
+        ({}, (), ()),
+        ({"system": "be brief"}, (user("hi"),), (OWN_SYSTEM, user("hi"))),
+        ({"system": "be brief"}, (), (OWN_SYSTEM,)),
+        ({"system": ""}, (user("hi"),), (user("hi"),)),
+        ({"system": "be brief"}, (SYSTEM, user("hi")), (SYSTEM, user("hi"))),
+        ({"messages": EXAMPLE}, (user("hi"),), (*EXAMPLES, user("hi"))),
+        ({"messages": EXAMPLE}, (SYSTEM, user("hi")), (SYSTEM, *EXAMPLES, user("hi"))),
+        ({"messages": EXAMPLE, "system": "be brief"}, (user("hi"),), (OWN_SYSTEM, *EXAMPLES, user("hi"))),
+        ({"system": "be brief"}, (user("hi"), SYSTEM), (OWN_SYSTEM, user("hi"), SYSTEM)),
+    ],
+)
+def test_the_models_own_words_come_before_the_requests(
+    own: dict[str, Any], said: tuple[Message, ...], merged: tuple[Message, ...]
+) -> None:
+    assert conversation(ask(*said), model(**own)) == merged
+
+
+def test_sampling_is_the_requests_over_the_models_over_the_dialects_over_hutchs() -> None:
+    request = ask(
+        user("x"),
+        sampling=Sampling(temperature=0.1),
+        dialect_defaults=Sampling(temperature=1.0, top_p=1.0, top_k=7),
+    )
+    sampling = sampling_of(request, model(parameters={"temperature": 0.2, "top_p": 0.3, "stop": ["x"]}))
+    assert (sampling.temperature, sampling.top_p, sampling.top_k) == (0.1, 0.3, 7)
+    assert sampling.stop == ("x",)
+    assert sampling.repeat_last_n == ENGINE_DEFAULTS.repeat_last_n
+
+
+def test_without_a_template_the_engine_renders() -> None:
+    job = job_for(ask(user("hi")), voice_of(model(), facts()), [user("hi")])
+    assert job.path == CHAT_PATH
+    assert job.body["messages"] == [{"role": "user", "content": "hi"}]
+
+
+def test_a_template_of_the_model_is_rendered_here() -> None:
+    voice = voice_of(model(template="[{{ .Prompt }}]"), facts())
+    job = job_for(ask(user("hi")), voice, [user("hi")])
+    assert (job.path, job.body["prompt"], job.prompt) == (TEXT_PATH, "[hi]", "[hi]")
+
+
+def test_a_template_of_the_request_comes_before_the_models() -> None:
+    voice = voice_of(model(template="[{{ .Prompt }}]"), facts())
+    job = job_for(ask(user("hi"), template="<{{ .Prompt }}>"), voice, [user("hi")])
+    assert job.body["prompt"] == "<hi>"
+
+
+def test_a_template_that_cannot_be_read_gives_way_to_the_files_own() -> None:
+    voice = voice_of(model(template="{{ range .Messages }}"), facts())
+    assert (voice.template, voice.complaint) == (None, None)
+    assert job_for(ask(user("hi")), voice, [user("hi")]).path == CHAT_PATH
+
+
+def test_where_there_is_no_other_its_error_is_the_answer() -> None:
+    voice = voice_of(model(template="{{ range .Messages }}"), facts(tokenizer__chat_template=None))
+    with pytest.raises(BadInput, match=r"range \.Messages"):
+        job_for(ask(user("hi")), voice, [user("hi")])
+    raw = GenerateRequest(TINY, prompt="as it stands")
+    assert job_for(raw, voice, ()).body["prompt"] == "as it stands"
+    with pytest.raises(BadInput, match="line 1"):
+        job_for(ask(user("hi"), template="{{ end }}"), voice, [user("hi")])
+
+
+def test_a_bare_prompt_goes_in_as_it_stands() -> None:
+    voice = voice_of(model(template="[{{ .Prompt }}]"), facts())
+    job = job_for(GenerateRequest(TINY, prompt="x"), voice, ())
+    assert (job.path, job.body["prompt"], job.prompt) == (TEXT_PATH, "x", "x")
+    job = job_for(GenerateRequest(TINY, prompt=(1, 2)), voice, ())
+    assert (list(job.body["prompt"]), job.prompt) == ([1, 2], "")
+
+
+def test_tools_need_the_engines_template() -> None:
+    voice = voice_of(model(template="[{{ .Prompt }}]"), facts(tokenizer__chat_template=JINJA + "{{ tools }}"))
+    job = job_for(ask(user("hi"), tools=(TOOL,)), voice, [user("hi")])
+    assert (job.path, job.body["tools"]) == (CHAT_PATH, [TOOL])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "request_", "message"),
+    [
+        ({}, ask(user("x"), tools=(TOOL,)), "tiny:latest does not support tools"),
+        ({}, ask(user("x"), think=True), '"tiny:latest" does not support thinking'),
+        ({"general__architecture": "bert"}, ask(user("x")), '"tiny:latest" does not support chat'),
+        (
+            {"general__architecture": "bert"},
+            GenerateRequest(TINY, prompt="x"),
+            '"tiny:latest" does not support generate',
+        ),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(
+    metadata: dict[str, Any], request_: GenerateRequest, message: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        job_for(request_, voice_of(model(), facts(**metadata)), request_.messages or ())
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("think", [None, False])
+def test_not_to_think_is_never_refused(think: bool | None) -> None:
+    assert job_for(ask(user("x"), think=think), voice_of(model(), facts()), [user("x")]).path == CHAT_PATH
+
+
+def test_different_conversations_have_different_keys() -> None:
+    voice = voice_of(model(), facts())
+    keys = {
+        job_for(ask(), voice, messages).prompt
+        for messages in (
+            [user("a"), user("b")],
+            [user("ab")],
+            [user("a"), Message("assistant", "b")],
+            [Message("system", "a"), user("b")],
+        )
+    }
+    assert len(keys) == 4
+
+
+def test_an_earlier_exchange_comes_before_the_prompt_as_tokens() -> None:
+    request = ask(user("x"), context=(1, 2, 3))
+    job = with_context(request, voice_of(model(), facts()), "rendered")
+    assert (job.path, job.body["prompt"], job.prompt) == (TEXT_PATH, [1, 2, 3, "rendered"], "rendered")
+
+
+MESSAGES = st.lists(
+    st.builds(Message, st.sampled_from(("system", "user", "assistant", "tool")), st.text(max_size=40)),
+    max_size=12,
+)
+
+
+@given(MESSAGES, st.integers(0, 10_000), st.integers(1, 5000))
+def test_shortening_keeps_system_and_last_and_always_shrinks(
+    messages: list[Message], tokens: int, num_ctx: int
+) -> None:
+    shorter = shortened(messages, tokens, num_ctx)
+    if shorter is None:
+        assert not tokens or all(message.role == "system" for message in messages[:-1])
+        return
+    assert len(shorter) < len(messages)
+    assert shorter[-1] is messages[-1]
+    rest = iter(messages)
+    assert all(any(message is other for other in rest) for message in shorter)  # in the same order
+    systems = [message for message in messages if message.role == "system"]
+    assert [message for message in shorter if message.role == "system"] == systems
+
+
+def test_the_oldest_turns_go_first_and_no_more_than_needed() -> None:
+    messages = [SYSTEM, *(user(f"{number:084}") for number in range(10)), user("last")]
+    shorter = shortened(messages, 1000, 1000)
+    assert shorter is not None
+    assert shorter == (SYSTEM, *messages[-len(shorter) + 1 :])
+    assert len(shorter) == len(messages) - 3  # a quarter of what ten turns take

@@ -1,0 +1,110 @@
+"""Texts into vectors, with a worker of a few lines."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from hutch.core.chat import EmbedRequest
+from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
+from hutch.engines.client import WorkerClient
+from hutch.engines.protocol import Endpoint
+from hutch.runtime.embedding import embed_texts
+from tests.unit.runtime.things import TINY
+
+CLOSING = 99
+Rows = list[list[float | None]]
+
+
+class Embedder(WorkerClient):
+    """A worker whose tokens are UTF-8 bytes and a closing one. It answers in the wrong order."""
+
+    def __init__(self, vectors: Rows | None = None) -> None:
+        super().__init__(Endpoint())
+        self.inputs: list[Any] = []
+        self._vectors = vectors
+
+    async def call(self, path: str, body: Mapping[str, Any]) -> Any:
+        if path == "/tokenize":
+            assert body["add_special"] is True
+            return {"tokens": [*str(body["content"]).encode(), CLOSING]}
+        assert path == "/v1/embeddings"
+        self.inputs = list(body["input"])
+        vectors = self._vectors or [[float(index), 1.0] for index in range(len(self.inputs))]
+        rows = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        return {"data": rows[::-1], "usage": {"prompt_tokens": 7}}
+
+
+def embed(
+    worker: Embedder, *texts: str | tuple[int, ...], limit: int = 20, **fields: Any
+) -> tuple[tuple[tuple[float, ...], ...], int]:
+    return asyncio.run(embed_texts(worker, EmbedRequest(TINY, texts, **fields), limit))
+
+
+def test_vectors_come_in_the_order_of_the_texts() -> None:
+    vectors, tokens = embed(Embedder(), "a", "b", "c", normalize=False)
+    assert vectors == ((0.0, 1.0), (1.0, 1.0), (2.0, 1.0))
+    assert tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("short", "short"),
+        ("x" * 9, "x" * 9),
+        ("x" * 10, [*b"x" * 10, CLOSING]),
+        ("x" * 19, [*b"x" * 19, CLOSING]),
+        ("x" * 20, [*b"x" * 19, CLOSING]),
+        ("x" * 500, [*b"x" * 19, CLOSING]),
+        ("🦜" * 9, [*("🦜" * 9).encode()[:19], CLOSING]),
+        ((1, 2, 3), (1, 2, 3)),
+        (tuple(range(30)), [*range(19), 29]),
+    ],
+)
+def test_a_text_that_is_too_long_is_cut_and_keeps_its_closing_token(
+    text: str | tuple[int, ...], sent: object
+) -> None:
+    worker = Embedder()
+    embed(worker, text)
+    assert worker.inputs == [sent]
+
+
+def test_only_long_texts_are_cut() -> None:
+    worker = Embedder()
+    embed(worker, "a", "x" * 500, "b")
+    assert [type(each) for each in worker.inputs] == [str, list, str]
+
+
+def test_what_may_not_be_cut_is_refused_with_its_index() -> None:
+    with pytest.raises(ContextExceeded, match="exceeds the context length") as caught:
+        embed(Embedder(), "a", "x" * 30, truncate=False)
+    assert caught.value.hint == "Input 1 has 31 tokens, the context holds 20."
+    assert (caught.value.prompt_tokens, caught.value.num_ctx) == (31, 20)
+    embed(Embedder(), "x" * 19, truncate=False)
+
+
+def test_vectors_are_cut_before_they_get_unit_length() -> None:
+    vectors, _ = embed(Embedder([[3.0, 4.0, 12.0]]), "a", dimensions=2)
+    assert vectors == ((0.6, 0.8),)
+    vectors, _ = embed(Embedder([[3.0, 4.0, 12.0]]), "a", dimensions=2, normalize=False)
+    assert vectors == ((3.0, 4.0),)
+    vectors, _ = embed(Embedder([[3.0, 4.0]]), "a", dimensions=99)
+    assert vectors == ((0.6, 0.8),)
+
+
+def test_a_vector_of_nothing_stays_so() -> None:
+    assert embed(Embedder([[0.0, 0.0]]), "a")[0] == ((0.0, 0.0),)
+
+
+@pytest.mark.parametrize("dimensions", [0, -1])
+def test_dimensions_are_at_least_one(dimensions: int) -> None:
+    with pytest.raises(BadInput, match="dimensions must be at least 1"):
+        embed(Embedder([[3.0, 4.0]]), "a", dimensions=dimensions)
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_a_vector_with_what_is_no_number_is_the_engines_failure(value: float | None) -> None:
+    with pytest.raises(EngineFailed, match="embedding 1 contains NaN or Inf"):
+        embed(Embedder([[1.0], [value]]), "a", "b")

@@ -1,0 +1,153 @@
+"""How a model is launched."""
+
+from typing import Any
+
+import pytest
+
+from hutch.config import Settings
+from hutch.core.chat import LoadOptions
+from hutch.engines.protocol import Endpoint, LaunchPlan, engine_name
+from hutch.formats.gguf import GGUF
+from hutch.runtime import machine
+from hutch.runtime.launch import launch_plan, memory_need_bytes, serves
+from tests.unit.runtime.things import facts, model
+
+
+def plan(
+    asked: LoadOptions | None = None,
+    given: GGUF | None = None,
+    own: dict[str, Any] | None = None,
+    **settings: Any,
+) -> LaunchPlan:
+    return launch_plan(
+        model(parameters=own or {}), given or facts(), asked or LoadOptions(), Settings(**settings)
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "setting", "trained", "num_ctx"),
+    [
+        (None, {}, 0, 8192, 4096),
+        (None, {}, 0, 2048, 2048),
+        (None, {}, 0, None, 4096),
+        (None, {}, 6000, 8192, 6000),
+        (None, {"num_ctx": 5000}, 6000, 8192, 5000),
+        (7000, {"num_ctx": 5000}, 6000, 8192, 7000),
+        (100_000, {}, 0, 8192, 8192),
+        (100_000, {}, 0, None, 100_000),
+        (1, {}, 0, 8192, 4),
+    ],
+)
+def test_the_context_is_what_was_asked_for_up_to_what_the_model_knows(
+    asked: int | None, own: dict[str, Any], setting: int, trained: int | None, num_ctx: int
+) -> None:
+    given = facts(llama__context_length=trained)
+    result = plan(LoadOptions(num_ctx=asked), given, own, context_length=setting)
+    assert result.num_ctx == num_ctx
+    assert result.is_whole_context == (num_ctx == trained)
+
+
+def test_a_plan_has_defaults_for_all_that_is_not_said() -> None:
+    result = plan()
+    assert (result.num_slots, result.num_batch, result.num_ubatch) == (4, 512, 512)
+    assert result.num_thread == machine.num_cores()
+    assert (result.num_gpu, result.main_gpu, result.use_mmap, result.flash_attention) == (
+        -1,
+        None,
+        None,
+        None,
+    )
+    assert (result.kv_cache_type, result.binary, result.mean_pooling) == ("f16", "", True)
+    assert result.weights == "/models/tiny.gguf"
+
+
+def test_settings_count_and_the_request_counts_more() -> None:
+    settings = {
+        "num_parallel": 2,
+        "num_thread": 3,
+        "num_gpu": 0,
+        "kv_cache_type": "q8_0",
+        "llama_server": "/x/llama-server",
+    }
+    result = plan(None, None, {"use_mmap": False}, **settings)
+    assert (result.num_slots, result.num_thread, result.num_gpu, result.use_mmap) == (2, 3, 0, False)
+    assert (result.kv_cache_type, result.binary) == ("q8_0", "/x/llama-server")
+    assert engine_name(result) == "llama-server (llama-server)"
+    asked = LoadOptions(num_thread=7, num_gpu=5, main_gpu=1, use_mmap=True, num_batch=1024)
+    result = plan(asked, None, {"use_mmap": False}, **settings)
+    assert (result.num_thread, result.num_gpu, result.main_gpu, result.use_mmap) == (7, 5, 1, True)
+    assert result.num_batch == 1024
+
+
+@pytest.mark.parametrize(("num_ctx", "num_ubatch"), [(512, 512), (2048, 2048), (32768, 8192)])
+def test_an_embedding_models_batch_holds_its_longest_text(num_ctx: int, num_ubatch: int) -> None:
+    given = facts(general__architecture="bert", bert__context_length=32768)
+    result = plan(LoadOptions(num_ctx=num_ctx), given)
+    assert (result.num_ubatch, result.mean_pooling) == (num_ubatch, False)
+    assert result.num_batch >= result.num_ubatch
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_served"),
+    [
+        (LoadOptions(), True),
+        (LoadOptions(num_ctx=4096), True),
+        (LoadOptions(num_ctx=16), True),
+        (LoadOptions(num_ctx=4097), False),
+        (LoadOptions(num_gpu=-1), True),
+        (LoadOptions(num_gpu=0), False),
+        (LoadOptions(main_gpu=0), False),
+        (LoadOptions(use_mmap=True), False),
+        (LoadOptions(num_thread=0), True),
+        (LoadOptions(num_thread=3), True),
+        (LoadOptions(num_thread=4), False),
+    ],
+)
+def test_a_loaded_model_serves_what_needs_no_reload(asked: LoadOptions, is_served: bool) -> None:
+    assert serves(plan(num_thread=3), asked) is is_served
+
+
+def test_a_model_with_all_its_context_serves_any() -> None:
+    result = plan(LoadOptions(num_ctx=8192))
+    assert result.is_whole_context
+    assert serves(result, LoadOptions(num_ctx=1 << 20))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        LoadOptions(num_ctx=100_000, num_gpu=3, main_gpu=0, use_mmap=False, num_thread=9),
+        LoadOptions(num_ctx=8),
+        LoadOptions(num_ctx=1),
+    ],
+)
+def test_what_was_loaded_for_a_request_serves_it(asked: LoadOptions) -> None:
+    assert serves(plan(asked), asked)
+
+
+@pytest.mark.parametrize(
+    ("kv_type", "bytes_per_element"), [("f32", 4.0), ("f16", 2.0), ("q8_0", 1.0625), ("q4_0", 0.5625)]
+)
+def test_memory_is_the_file_the_cache_and_the_engine(kv_type: str, bytes_per_element: float) -> None:
+    given = facts(size_bytes=1 << 30)
+    result = plan(None, given, num_parallel=2, kv_cache_type=kv_type)
+    per_token = 2 * 2 * 2 * 2  # layers, keys and values, heads, head length
+    cache = int(per_token * bytes_per_element * 4096 * 2)
+    assert memory_need_bytes(result, given) == (1 << 30) + cache + (192 << 20)
+
+
+def test_a_plan_reads_back_as_it_was_written() -> None:
+    result = plan(LoadOptions(main_gpu=1, use_mmap=True), flash_attention=False)
+    for endpoint in (Endpoint(socket="/tmp/a b.sock"), Endpoint(port=5, secret="s")):
+        placed = LaunchPlan(
+            **{name: getattr(result, name) for name in result.__slots__} | {"endpoint": endpoint}
+        )
+        line = placed.dumps()
+        assert line.endswith(b"\n")
+        assert line.count(b"\n") == 1
+        assert LaunchPlan.loads(line) == placed
+
+
+def test_an_endpoints_label_holds_no_secret() -> None:
+    assert Endpoint(port=5, secret="hush").label == "127.0.0.1:5"
+    assert Endpoint(socket="/run/1.sock").label == "/run/1.sock"
