@@ -19,6 +19,7 @@ from starlette.routing import Route as StarletteRoute
 
 from hutch import app, config
 from hutch.api import server
+from hutch.api.activity import Activity
 from hutch.api.gate import Gate
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
@@ -131,11 +132,12 @@ def test_starting_the_front_imports_no_inference_library(tmp_path: Path) -> None
         import asyncio, sys
         from hutch import app, config
         from hutch.api import server
+        from hutch.api.activity import Activity
         from hutch.places import Address
 
         async def start():
             parts = app.build(config.load(), Address.parse(""))
-            server.create_app(parts, Address.parse(""), server.Activity())
+            server.create_app(parts, Address.parse(""), Activity())
             await parts.backend.close()
 
         asyncio.run(start())
@@ -156,7 +158,8 @@ async def _built() -> tuple[tuple[Route, ...], list[BaseRoute]]:
     address = Address.parse("")
     parts = app.build(config.load(), address)
     try:
-        return server.all_routes(parts), list(server.create_app(parts, address, server.Activity()).routes)
+        activity = Activity()
+        return server.all_routes(parts, activity), list(server.create_app(parts, address, activity).routes)
     finally:
         await parts.backend.close()
 
@@ -195,7 +198,7 @@ def test_a_route_without_an_action_does_not_start(action: Any) -> None:
     api = FastAPI()
     before = len(api.routes)
     with pytest.raises(TypeError, match="/x declares no action"):
-        server.add_routes(api, Gate(Open(), 1, lambda: None), [route])
+        server.add_routes(api, Gate(Open(), 1), [route])
     assert len(api.routes) == before
 
 

@@ -9,7 +9,7 @@ from hutch.runtime.backend import LocalBackend
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import SocketFolder
 from hutch.security.authn import Authenticator, Open, first_key
-from hutch.store import catalog
+from hutch.store.local import local_store
 from hutch.store.store import ModelStore
 
 
@@ -24,17 +24,16 @@ class App:
     new_key: str = ""
 
 
-def local_store() -> ModelStore:
-    """The store of this user's models."""
-    return ModelStore(places.models(), lambda: catalog.load(places.home() / "catalog.toml"))
-
-
 def build(settings: Settings, address: places.Address) -> App:
     """Wire a server that will listen at `address`. To be called inside its event loop."""
+    store, sockets = local_store(), SocketFolder()
     authenticator: Authenticator = Open()
     new_key = ""
     if settings.auth == "auto" and not address.is_loopback:
-        authenticator, new_key = first_key(places.home() / "keys.json")
-    store = local_store()
-    scheduler = Scheduler(store, settings, SocketFolder())
+        try:  # last of what can fail: a key that is made must come to be shown
+            authenticator, new_key = first_key(places.home() / "keys.json")
+        except BaseException:
+            sockets.close()
+            raise
+    scheduler = Scheduler(store, settings, sockets)
     return App(settings, store, LocalBackend(scheduler, settings.load_timeout), authenticator, new_key)

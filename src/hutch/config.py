@@ -69,8 +69,7 @@ class Settings(BaseSettings):
     auth: Literal["auto", "none"] = "auto"
     llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64
-    max_blob_gib: Annotated[int, Field(ge=1)] = 512
-    insecure_pull: bool = False
+    max_blob_gib: Annotated[int, Field(ge=1, le=1 << 20)] = 512  # of one uploaded blob
 
     @classmethod
     def settings_customise_sources(

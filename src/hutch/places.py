@@ -110,14 +110,19 @@ def server_log() -> Path:
 
 
 _FOR_THE_SERVER = (
+    "AUTH",
     "CONTEXT_LENGTH",
     "FLASH_ATTENTION",
     "GPU_OVERHEAD",
     "KEEP_ALIVE",
     "KV_CACHE_TYPE",
+    "LLAMA_SERVER",
     "LOAD_TIMEOUT",
+    "MAX_BLOB_GIB",
+    "MAX_BODY_MIB",
     "MAX_LOADED_MODELS",
     "MAX_QUEUE",
+    "MODELS",
     "NUM_GPU",
     "NUM_PARALLEL",
     "NUM_THREAD",
@@ -135,12 +140,24 @@ _FOR_ITS_DEVICES = (
 def server_settings() -> tuple[str, ...]:
     """The environment variables set here that only a server heeds."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA"))
-    return tuple(name for name in (*ours, *_FOR_ITS_DEVICES) if name in os.environ)
+    said = (
+        name for name in ours if _variable(name) and name != "OLLAMA_AUTH"
+    )  # which steers Ollama's clients
+    return (
+        *said,
+        *(name for name in _FOR_ITS_DEVICES if name in os.environ),
+    )  # an empty one means: none of them
+
+
+_FOR_WORKERS = re.compile(
+    r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|LD_LIBRARY_PATH|DYLD_.*|PYTHON.*|VIRTUAL_ENV|"
+    r"(CUDA|HIP|ROCR|ROCM|HSA|GPU|GGML|OMP|GOMP|KMP|MKL|VK|LLAMA)_.*"
+)
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a worker process: this one's, without what is secret."""
-    return {name: value for name, value in os.environ.items() if "KEY" not in name and "TOKEN" not in name}
+    """What a worker process gets of this environment: nothing that could be secret, for it reads files from anywhere."""
+    return {name: value for name, value in os.environ.items() if _FOR_WORKERS.fullmatch(name)}
 
 
 def socket_parents() -> tuple[Path, ...]:

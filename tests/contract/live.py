@@ -55,10 +55,9 @@ def ask(
     path: str,
     body: object = None,
     headers: Mapping[str, str] | None = None,
-    timeout_s: float = 60,
 ) -> Reply:
     """Send one request. Bytes go as they are, anything else as JSON."""
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=timeout_s)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.request(method, path, data, {"Content-Type": "application/json", **(headers or {})})
@@ -154,7 +153,9 @@ def num_working(socket_path: str) -> int:
 def num_written(socket_path: str) -> int:
     """How many tokens the longest answer in a worker's slots has so far."""
     slots = worker_json(socket_path, "/slots")
-    return max((int(slot["next_token"][0]["n_decoded"]) for slot in slots if slot["is_processing"]), default=0)
+    return max(
+        (int(slot["next_token"][0]["n_decoded"]) for slot in slots if slot["is_processing"]), default=0
+    )
 
 
 def is_alive(pid: int) -> bool:

@@ -63,12 +63,14 @@ def test_a_model_lives_without_a_server(hutch: Hutch, home: Path, tmp_path: Path
     assert hutch("prune").stdout == "nothing to remove\n"
     stray = home / "models" / "blobs" / f"sha256-{'0' * 64}"
     stray.write_bytes(b"x" * 2000)
+    assert hutch("prune", "-y").stdout == "nothing to remove\n"  # it is young
+    os.utime(stray, (time.time() - 4000,) * 2)
     refused = hutch("prune")
     assert (refused.returncode, refused.stdout.splitlines()[1].split()[-2:]) == (2, ["2", "KB"])
     assert stray.exists()
     assert hutch("prune", "--json").returncode == 0
     assert stray.exists()
-    assert hutch("prune", "-y").stdout.endswith("removed 1 files, 2 KB\n")
+    assert hutch("prune", "-y").stdout.endswith("removed 1 file, 2 KB\n")
     assert not stray.exists()
 
 

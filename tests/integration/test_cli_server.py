@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hutch import places
+from hutch.cli import side
 from hutch.cli.main import main
 from tests.conftest import clean_environment, free_port
 from tests.fake_ollama import Answer, FakeOllama, generate_lines, model_row, serving
@@ -47,6 +49,9 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeOllama
         monkeypatch.setenv("HUTCH_HOST", served.host)
         monkeypatch.setenv("HUTCH_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("HUTCH_API_KEY", "secret")
+        for name in places.server_settings():
+            monkeypatch.delenv(name)
+        side.note_settings.cache_clear()
         yield served
 
 
@@ -102,11 +107,51 @@ def test_ps_shows_ollamas_columns(hutch: Hutch) -> None:
     assert json.loads(hutch("ps", "--json")[1]) == _PS
 
 
-def test_says_whose_settings_count(hutch: Hutch, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "m", "hi"], ["list"], ["show", "m"], ["pull", "m"], ["create", "x"], ["rm", "m", "n"], ["cp", "a", "b"],
+        ["ps"], ["stop", "m"],
+    ],
+)  # fmt: skip
+def test_says_once_whose_settings_count(
+    fake: FakeOllama, hutch: Hutch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: Sequence[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("Modelfile").write_text("FROM m")
+    fake.answers["/api/pull"] = fake.answers["/api/create"]
+    if words[0] == "stop":
+        fake.answers["/api/generate"] = Answer({"done": True, "done_reason": "unload"})
+    code, _, err = hutch(*words)
+    assert (code, "note: " in err) == (0, False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("OLLAMA_NUM_PARALLEL", "8")
-    told = "note: OLLAMA_NUM_PARALLEL, CUDA_VISIBLE_DEVICES: the settings of the running server count, not these\n"
-    assert hutch("run", "m", "hi") == (0, "Hello\n", told)
+    monkeypatch.setenv("HUTCH_MODELS", "/elsewhere")
+    side.note_settings.cache_clear()
+    code, _, err = hutch(*words)
+    told = (
+        "note: HUTCH_MODELS, OLLAMA_NUM_PARALLEL, CUDA_VISIBLE_DEVICES: "
+        "the settings of the running server count, not these"
+    )
+    assert (code, [line for line in err.splitlines() if line.startswith("note")]) == (0, [told])
+
+
+def test_says_why_an_answer_is_short(fake: FakeOllama, hutch: Hutch) -> None:
+    fake.answers["/api/generate"] = Answer(lines=generate_lines("Hel", done_reason="length"))
+    told = "(the answer was cut: the context, or num_predict, was used up)\n"
+    assert hutch("run", "m", "hi") == (0, "Hel\n", "")
+    assert hutch("run", "m", "hi", "--verbose")[2].startswith(told)
+    fake.answers["/api/generate"] = Answer(lines=generate_lines("Hel", done_reason="stop"))
+    assert told not in hutch("run", "m", "hi", "--verbose")[2]
+
+
+def test_serve_tells_who_has_the_address(fake: FakeOllama, hutch: Hutch) -> None:
+    code, _, err = hutch("serve")
+    assert code == 5
+    assert f"cannot listen on http://{fake.host}" in err
+    assert "\nVersion 0.1.0 answers there. One that 'hutch run' started leaves five minutes after" in err
+    fake.answers["/api/version"] = Answer({"error": "no"}, status=500)
+    assert "Another server may run there" in hutch("serve", "--host", fake.host)[2]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_a_page_of_another_site_is_refused(server: Server, path: str) -> None:
 def test_a_name_that_somebody_else_resolves_to_this_machine_is_refused(server: Server, path: str) -> None:
     reply = ask(server, "GET", path, headers={"Host": "evil.example:11434"})
     assert reply.status == 403
-    assert "HUTCH_ORIGINS" in reply.body.decode()
+    assert reply.body.startswith(b"Host not allowed")
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1", "app://obsidian.md"])
@@ -57,12 +57,17 @@ def exposed(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def key_of(server: Server) -> str:
     """The key that the server showed."""
     [key] = re.findall(r"hutch-[\w-]{40,}", said(server))
-    return key
+    return str(key)
 
 
 def test_a_server_on_the_network_answers_nothing_without_the_key(exposed: Server) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {key_of(exposed)}"}):
-        for method, path in (("GET", "/api/tags"), ("POST", "/api/chat"), ("GET", "/v1/models"), ("GET", "/docs")):
+        for method, path in (
+            ("GET", "/api/tags"),
+            ("POST", "/api/chat"),
+            ("GET", "/v1/models"),
+            ("GET", "/docs"),
+        ):
             reply = ask(exposed, method, path, headers=headers)
             assert reply.status == 401, path
             assert reply.headers["WWW-Authenticate"] == "Bearer"

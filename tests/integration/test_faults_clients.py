@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tests.contract.live import (
 SAY = [{"role": "user", "content": "Count to a thousand."}]
 LONG_TEXT = "Why is the sky blue? " * 80  # some 500 tokens: one step of the engine
 IN_STEP_S = 0.5
+FEW_STEPS = 5  # where the machine is so busy that a step takes longer
 
 
 @pytest.fixture
@@ -55,9 +57,15 @@ def test_a_client_that_leaves_while_the_model_writes_frees_its_slot(
     server: Server, worker: str, path: str, body: dict[str, Any]
 ) -> None:
     with Streaming(server, path, {"model": MODEL, **body}):
-        eventually(lambda: num_written(worker) > 3, 20, "the answer has begun")
-    eventually(lambda: not num_working(worker), IN_STEP_S, "the slot is free")
-    eventually(lambda: not running(server)[MODEL]["busy"], IN_STEP_S, "the front knows")
+        written = eventually(
+            lambda: num_written(worker) > 3 and num_written(worker), 40, "the answer has begun"
+        )
+    left = time.monotonic()
+    while num_working(worker):
+        steps, waited_s = num_written(worker) - written, time.monotonic() - left
+        assert waited_s < IN_STEP_S or steps < FEW_STEPS, f"{steps} tokens in {waited_s:.1f} s"
+        assert waited_s < 30
+    eventually(lambda: not running(server)[MODEL]["busy"], 5, "the front knows")
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -67,7 +75,7 @@ def test_a_client_that_leaves_while_its_prompt_is_read_stops_that_after_one_step
     body = {"model": MODEL, "prompt": f"{stream} {LONG_TEXT * 6}", "stream": stream, "options": LONG}
     with Streaming(server, "/api/generate", body):
         eventually(lambda: num_working(worker), 10, "the prompt is being read")
-    eventually(lambda: not running(server)[MODEL]["busy"], IN_STEP_S, "the front knows")
+    eventually(lambda: not running(server)[MODEL]["busy"], 5, "the front knows")
     one_step = {"model": MODEL, "prompt": f"again {stream} {LONG_TEXT}", "stream": False}
     reply = ask(server, "POST", "/api/generate", one_step | {"options": {"num_predict": 1}}).json
     step_s = reply["prompt_eval_duration"] / 1e9 * 512 / reply["prompt_eval_count"]
@@ -82,7 +90,7 @@ def test_a_client_that_leaves_while_it_waits_in_line_leaves_the_line(
         next(first.events())
         with Streaming(server, "/api/chat", {"model": MODEL, "messages": SAY, "options": LONG}):
             eventually(lambda: running(server)[MODEL]["queued"] == 1, 5, "the second waits")
-        eventually(lambda: running(server)[MODEL]["queued"] == 0, IN_STEP_S, "nobody waits")
+        eventually(lambda: running(server)[MODEL]["queued"] == 0, 5, "nobody waits")
     assert generate(server).status == 200
 
 
@@ -93,7 +101,9 @@ def test_a_client_that_leaves_while_the_model_loads_leaves_it_loaded(
     with Streaming(server, "/api/chat", {"model": MODEL, "messages": SAY, "options": LONG}):
         eventually(lambda: running(server), 10, "the model is being loaded")
     row = eventually(
-        lambda: running(server)[MODEL]["state"] == "ready" and running(server)[MODEL], 20, "the model is loaded"
+        lambda: running(server)[MODEL]["state"] == "ready" and running(server)[MODEL],
+        20,
+        "the model is loaded",
     )
     eventually(lambda: not running(server)[MODEL]["busy"], 5, "nobody uses it")
     assert not num_working(row["socket"])

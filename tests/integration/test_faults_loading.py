@@ -230,9 +230,9 @@ def test_a_worker_that_does_not_load_in_time_is_ended(models_dir: Path, tmp_path
 
 
 def test_a_long_answer_ends_where_the_context_does(room_for_one: Server) -> None:
-    body = {"model": MODEL, "prompt": "1 2 3 4 5 6 7 8 9", "raw": True, "options": LONG | {"num_ctx": 32}}
+    body = {"model": MODEL, "prompt": "1 2 3 4 5 6 7 8 9", "raw": True, "options": LONG | {"num_ctx": 256}}
     assert ask(room_for_one, "POST", "/api/generate", {"model": MODEL, "keep_alive": 0}).status == 200
     with Streaming(room_for_one, "/api/generate", body) as stream:
         last = list(stream.events())[-1]
     assert last["done_reason"] == "length"
-    assert last["prompt_eval_count"] + last["eval_count"] <= 32
+    assert last["prompt_eval_count"] + last["eval_count"] <= 256

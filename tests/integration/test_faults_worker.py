@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,7 @@ def test_a_socket_whose_folder_were_open_would_still_refuse_another_user(
     finally:
         path.parent.chmod(0o700)
     with socket.socket(socket.AF_UNIX) as probe:  # the probe itself can tell: an open socket lets it in
-        where = f"/tmp/probe-{os.getpid()}.sock"
+        where = f"{tempfile.gettempdir()}/probe-{os.getpid()}.sock"
         probe.bind(where)
         probe.listen()
         Path(where).chmod(0o777)

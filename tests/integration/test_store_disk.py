@@ -57,7 +57,7 @@ if sys.argv[3] == "tmpfs":
     assert [model.name.short for model in store.list()] == ["small:latest"]
 list(store.create(ModelName.parse("made"), Recipe(ModelName.parse("small"), system="x")))
 assert store.open(ModelName.parse("made")).system == "x"
-store.prune()
+store.prune(store.prune_plan())
 print("done")
 """
 AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
@@ -137,7 +137,7 @@ from hutch.core.names import ModelName
 from hutch.store.store import ModelStore
 store = ModelStore(Path(sys.argv[1]) / "models", dict)
 assert store.list() == []
-for work in (lambda: store.import_blob([b"x"], "sha256:" + "0" * 64), lambda: store.prune()):
+for work in (lambda: store.import_blob([b"x"], "sha256:" + "0" * 64), lambda: store.prune(())):
     try:
         work()
     except Forbidden as problem:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from hutch.api.body import BodyTooSlow, pieces
 from hutch.api.route import Call, Dialect, Route
 from hutch.core.access import ANONYMOUS, Action, Principal
 from hutch.core.errors import BadInput, Busy, HutchError, Unauthenticated
@@ -22,12 +23,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Gate:
     """Lets requests in: who, whether they may, how much they may send, and what it must look like."""
 
-    def __init__(
-        self, authenticator: Authenticator, max_body_bytes: int, on_request: Callable[[], None]
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, max_body_bytes: int) -> None:
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
-        self._on_request = on_request
 
     def endpoint(self, route: Route) -> Endpoint:
         """The function that a server calls for this route. Raises TypeError for a route without an action."""
@@ -35,11 +33,9 @@ class Gate:
             raise TypeError(f"{route.path} declares no action")
 
         async def endpoint(request: Request) -> Response:
-            if not route.public:
-                self._on_request()
             try:
                 async with _cancelled_if_client_leaves(request) as start_watching:
-                    who = self._authenticated(request, route)
+                    who = ANONYMOUS if route.public else self.principal(request)
                     body = None if route.raw_body or route.body is None else await self._body(request, route)
                     if not route.raw_body:
                         start_watching()
@@ -54,22 +50,16 @@ class Gate:
         endpoint.__name__ = route.handle.__name__
         return endpoint
 
-    def _authenticated(self, request: Request, route: Route) -> Principal:
-        if route.public:
-            return ANONYMOUS
+    def principal(self, request: Request) -> Principal:
+        """Who sends this. Raises Unauthenticated."""
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
         return self._authenticator.principal(credential.strip() if scheme.lower() == "bearer" else "")
 
     async def _body(self, request: Request, route: Route) -> object:
         assert route.body is not None  # noqa: S101
-        claimed = request.headers.get("content-length", "")
-        if claimed.isdecimal() and int(claimed[:20]) > self._max_body_bytes:
-            raise BodyTooLarge(self._max_body_bytes)
         raw = bytearray()
-        async for piece in request.stream():
+        async for piece in pieces(request, self._max_body_bytes):
             raw += piece
-            if len(raw) > self._max_body_bytes:
-                raise BodyTooLarge(self._max_body_bytes)
         if not raw.strip():
             if not route.empty_body:
                 raise BadInput("missing request body", hint="Send a JSON object.")
@@ -80,26 +70,14 @@ class Gate:
             raise InvalidBody(error) from error
 
 
-class BodyTooLarge(BadInput):
-    """More bytes than this server takes in one request."""
-
-    http_status = 413
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            f"the request body is larger than {limit_bytes >> 20} MiB",
-            hint="Send less, or raise HUTCH_MAX_BODY_MIB.",
-        )
-
-
 class InvalidBody(BadInput):
-    """A body that is not what the route takes. `param` is the path of the first field that is wrong."""
+    """A body that is not what the route takes; says so of the first field that is wrong."""
 
     def __init__(self, error: ValidationError) -> None:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        self.param = ".".join(str(part) for part in first["loc"])
-        message = first["msg"]
-        super().__init__(f"{self.param}: {message}" if self.param else f"invalid JSON: {message}")
+        param = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Invalid JSON: ")
+        super().__init__(f"{param}: {message}" if param else f"invalid JSON: {message}", param=param or None)
 
 
 def error_response(dialect: Dialect, error: HutchError) -> Response:
@@ -107,6 +85,8 @@ def error_response(dialect: Dialect, error: HutchError) -> Response:
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BodyTooSlow):
+        headers["Connection"] = "close"
     return JSONResponse(dialect.error(error), error.http_status, headers)
 
 

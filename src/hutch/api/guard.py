@@ -38,8 +38,12 @@ class Guard:
             origin = headers.get("origin")
             foreign_host = self._check_host and not _is_own(headers.get("host", ""))
             if foreign_host or (origin and not self._origins.fullmatch(origin)):
-                what = "Host" if foreign_host else "Origin"
-                refusal = PlainTextResponse(f"{what} not allowed; see HUTCH_ORIGINS\n", 403)
+                why = (
+                    "Host not allowed: ask for localhost"
+                    if foreign_host
+                    else "Origin not allowed: see HUTCH_ORIGINS"
+                )
+                refusal = PlainTextResponse(f"{why}\n", 403)
                 return await refusal(scope, receive, send)
         return await self._app(scope, receive, send)
 

@@ -23,7 +23,7 @@ def checked_token_ids(ids: Iterable[int], name: str) -> tuple[int, ...]:
     """Refuse numbers that are no token ids of any vocabulary. Raises BadInput that names the field."""
     ids = tuple(ids)
     if any(not 0 <= token <= _MAX_TOKEN_ID for token in ids):
-        raise BadInput(f"{name}: token ids are from 0 to {_MAX_TOKEN_ID}")
+        raise BadInput(f"{name}: token ids are from 0 to {_MAX_TOKEN_ID}", param=name)
     return ids
 
 
@@ -31,14 +31,14 @@ def checked_schema(schema: dict[str, Any], name: str) -> dict[str, Any]:
     """Refuse a JSON Schema that would take long to turn into a grammar. Raises BadInput that names the field."""
     text = json.dumps(schema)
     if len(text) > _MAX_SCHEMA_CHARS:
-        raise BadInput(f"{name}: the schema has more than {_MAX_SCHEMA_CHARS >> 10} KiB")
+        raise BadInput(f"{name}: the schema has more than {_MAX_SCHEMA_CHARS >> 10} KiB", param=name)
     _walk(schema, name, 0)
     return schema
 
 
 def _walk(value: Any, name: str, depth: int) -> None:
     if depth > _MAX_SCHEMA_DEPTH:
-        raise BadInput(f"{name}: the schema is nested deeper than {_MAX_SCHEMA_DEPTH}")
+        raise BadInput(f"{name}: the schema is nested deeper than {_MAX_SCHEMA_DEPTH}", param=name)
     if isinstance(value, list):
         for item in value:
             _walk(item, name, depth + 1)
@@ -46,27 +46,32 @@ def _walk(value: Any, name: str, depth: int) -> None:
         return
     for key, item in value.items():
         if key in _COUNTED and isinstance(item, int | float) and item > _MAX_REPEAT * 10:
-            raise BadInput(f"{name}: {key} is more than {_MAX_REPEAT * 10}")
+            raise BadInput(f"{name}: {key} is more than {_MAX_REPEAT * 10}", param=name)
         if key == "pattern" and isinstance(item, str):
             counts = [int(n) for match in _REPEATS.finditer(item) for n in match.groups() if n]
             if max(counts, default=0) > _MAX_REPEAT:
-                raise BadInput(f"{name}: a pattern repeats more than {_MAX_REPEAT} times")
+                raise BadInput(f"{name}: a pattern repeats more than {_MAX_REPEAT} times", param=name)
         _walk(item, name, depth + 1)
 
 
 def checked_tools(tools: list[dict[str, Any]] | None) -> tuple[dict[str, Any], ...]:
     """Refuse tools that are none. Raises BadInput that says which."""
     if len(tools or ()) > MAX_TOOLS:
-        raise BadInput(f"tools: more than {MAX_TOOLS}")
+        raise BadInput(f"tools: more than {MAX_TOOLS}", param="tools")
     for index, tool in enumerate(tools or ()):
         function = tool.get("function")
         if tool.get("type", "function") != "function" or not isinstance(function, dict):
-            raise BadInput(f"tools.{index}: only tools of type function are known")
+            raise BadInput(f"tools.{index}: only tools of type function are known", param=f"tools.{index}")
         if not isinstance(function.get("name"), str) or not function["name"]:
-            raise BadInput(f"tools.{index}.function.name: a name is needed")
+            raise BadInput(
+                f"tools.{index}.function.name: a name is needed", param=f"tools.{index}.function.name"
+            )
         parameters = function.get("parameters")
         if parameters is not None:
             if not isinstance(parameters, dict):
-                raise BadInput(f"tools.{index}.function.parameters: a JSON Schema object is needed")
+                raise BadInput(
+                    f"tools.{index}.function.parameters: a JSON Schema object is needed",
+                    param=f"tools.{index}.function.parameters",
+                )
             checked_schema(parameters, f"tools.{index}.function.parameters")
     return tuple(tools or ())

@@ -1,6 +1,5 @@
 """`/api/generate`, `/api/chat`, `/api/embed`, `/api/embeddings`."""
 
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -15,6 +14,7 @@ from hutch.api.ollama_wire import (
     EmbeddingsBody,
     GenerateBody,
     JsonDict,
+    error_line,
     finished,
     line,
     logprobs,
@@ -29,7 +29,7 @@ from hutch.core.access import Action
 from hutch.core.backend import Backend
 from hutch.core.chat import Chunk, EmbedRequest, GenerateRequest, TokenLogprob, ToolCall
 from hutch.core.durations import parse_keep_alive_s
-from hutch.core.errors import BadInput, HutchError
+from hutch.core.errors import BadInput
 
 Render = Callable[[Chunk], JsonDict]
 
@@ -73,7 +73,7 @@ class OllamaChat:
         body: GenerateBody = call.body
         request = body.internal()
         if not body.prompt:
-            return await self._load(request, {"response": ""})
+            return await self._load(body.model, request, {"response": ""})
         name = body.model
         return await self._answer(
             call, request, body.stream is not False, lambda chunk: _generated(name, chunk)
@@ -84,7 +84,7 @@ class OllamaChat:
         body: ChatBody = call.body
         request = body.internal()
         if not request.messages:
-            return await self._load(request, {"message": {"role": "assistant", "content": ""}})
+            return await self._load(body.model, request, {"message": {"role": "assistant", "content": ""}})
         name = body.model
         return await self._answer(call, request, body.stream is not False, lambda chunk: _said(name, chunk))
 
@@ -131,7 +131,7 @@ class OllamaChat:
         result = await self._backend.embed(request, call.who)
         return JSONResponse({"embedding": result.vectors[0]})
 
-    async def _load(self, request: GenerateRequest, empty: JsonDict) -> Response:
+    async def _load(self, name: str | None, request: GenerateRequest, empty: JsonDict) -> Response:
         """An empty prompt loads the model; with a keep_alive of 0 it unloads it."""
         if request.keep_alive_s == 0:
             await self._backend.unload(request.model)
@@ -140,7 +140,7 @@ class OllamaChat:
             await self._backend.load(request.model, request.load, request.keep_alive_s)
             reason = "load"
         return JSONResponse(
-            {"model": request.model.short, "created_at": now(), **empty, "done": True, "done_reason": reason}
+            {"model": name, "created_at": now(), **empty, "done": True, "done_reason": reason}
         )
 
     async def _answer(self, call: Call, request: GenerateRequest, stream: bool, render: Render) -> Response:
@@ -149,7 +149,7 @@ class OllamaChat:
             async with aclosing(chunks):
                 return JSONResponse(render(_joined([chunk async for chunk in chunks])))
         lines = _lines(await with_first(chunks), render)
-        return Stream(lines, NDJSON, _error_line)
+        return Stream(lines, NDJSON, error_line)
 
 
 async def _lines(chunks: AsyncGenerator[Chunk, None], render: Render) -> AsyncGenerator[bytes, None]:
@@ -199,7 +199,3 @@ def _ended(reply: JsonDict, chunk: Chunk, extra: JsonDict) -> JsonDict:
     if chunk.logprobs:
         reply["logprobs"] = logprobs(chunk.logprobs)
     return reply | (finished(chunk) | extra if chunk.finish_reason else {"done": False})
-
-
-def _error_line(error: HutchError) -> bytes:
-    return json.dumps(OLLAMA.error(error)).encode() + b"\n"

@@ -1,30 +1,35 @@
 """`/api/tags`, `ps`, `show`, `pull`, `create`, `copy`, `delete`, `blobs`."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from pydantic import Field
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hutch.api import ollama_show
+from hutch.api.body import BlockingBody, pieces
 from hutch.api.limits import MAX_MESSAGES
-from hutch.api.ollama_wire import OLLAMA, JsonDict, line
+from hutch.api.ollama_wire import OLLAMA, JsonDict, error_line, line
 from hutch.api.route import Call, Route, Wire
-from hutch.api.stream import NDJSON, Stream, in_thread, with_first
+from hutch.api.stream import NDJSON, Stream, with_first
+from hutch.api.threads import Threads
 from hutch.core.access import Action
 from hutch.core.backend import Backend, Running
 from hutch.core.durations import FOREVER
-from hutch.core.errors import BadInput, HutchError, NotBuilt, NotFound
+from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.listing import details_json, tags_json
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, parse_digest
 from hutch.core.options import OPTION_TYPES, typed_option
+from hutch.core.reports import progress_json
+from hutch.store.bases import create_or_pull
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
+
+_MAX_JOBS = 32
+_MAX_UPLOADS = 8
 
 
 class NameBody(Wire):
@@ -88,11 +93,12 @@ class CreateBody(NameBody):
     quantization: str | None = None
     draft_quantize: str | None = None
     remote_host: str | None = None
+    info: dict[str, Any] | None = None
 
     def recipe(self) -> Recipe:
         """What is to be made. Raises BadInput or NotBuilt."""
         missing = ("adapters", "draft_files", "renderer", "parser", "requires", "quantize", "quantization")
-        for name in (*missing, "draft_quantize", "remote_host"):
+        for name in (*missing, "draft_quantize", "remote_host", "info"):
             if getattr(self, name):
                 raise NotBuilt(f"{name} is not supported yet", hint=f"Leave `{name}` out.")
         if len(self.messages or ()) > MAX_MESSAGES:
@@ -117,9 +123,12 @@ class CreateBody(NameBody):
 class OllamaModels:
     """The store and what runs, in Ollama's words."""
 
-    def __init__(self, store: ModelStore, backend: Backend) -> None:
+    def __init__(self, store: ModelStore, backend: Backend, max_blob_bytes: int) -> None:
         self._store = store
         self._backend = backend
+        self._max_blob_bytes = max_blob_bytes
+        self._jobs = Threads(_MAX_JOBS, "changes of the store")
+        self._uploads = Threads(_MAX_UPLOADS, "uploads")
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
@@ -186,12 +195,12 @@ class OllamaModels:
     async def create(self, call: Call) -> Response:
         """Make a model from another one, or from GGUF blobs."""
         body: CreateBody = call.body
-        return await self._progress(self._created(body.model_name, body.recipe()), body)
+        return await self._progress(create_or_pull(self._store, body.model_name, body.recipe()), body)
 
     async def copy(self, call: Call) -> Response:
         """Give a model a second name."""
         body: CopyBody = call.body
-        await asyncio.to_thread(
+        await self._jobs.run(
             self._store.copy, ModelName.parse(body.source), ModelName.parse(body.destination)
         )
         return Response(status_code=200)
@@ -199,9 +208,9 @@ class OllamaModels:
     async def delete(self, call: Call) -> Response:
         """Delete a model, unloading it first."""
         body: NameBody = call.body
-        await asyncio.to_thread(self._store.open, body.model_name)  # NotFound before anything is done
+        await asyncio.to_thread(self._store.stamp, body.model_name)  # NotFound before anything is done
         await self._backend.unload(body.model_name)
-        await asyncio.to_thread(self._store.delete, body.model_name)
+        await self._jobs.run(self._store.delete, body.model_name)
         return Response(status_code=200)
 
     async def has_blob(self, call: Call) -> Response:
@@ -212,53 +221,26 @@ class OllamaModels:
     async def take_blob(self, call: Call) -> Response:
         """Take in a blob: 201 where it is new."""
         digest = parse_digest(call.request.path_params["digest"])
-        is_new = await asyncio.to_thread(self._store.import_blob, _pieces(call.request), digest)
+        body = BlockingBody(pieces(call.request, self._max_blob_bytes, "HUTCH_MAX_BLOB_GIB"))
+        try:
+            is_new = await self._uploads.run(self._store.import_blob, body, digest)
+        finally:
+            body.close()
         return Response(status_code=201 if is_new else 200)
 
-    def _created(self, name: ModelName, recipe: Recipe) -> Generator[Progress, None, None]:
-        """Create, fetching the base first where it is not here."""
-        if recipe.from_model is not None:
-            try:
-                self._store.open(recipe.from_model)
-            except NotFound:
-                fetching = self._store.pull(recipe.from_model)
-                yield from (step for step in fetching if step.status != "success")
-        yield from self._store.create(name, recipe)
-
     async def _progress(self, steps: Iterator[Progress], body: NameBody) -> Response:
-        lines = in_thread(steps)
+        lines = self._jobs.steps(steps)
         if body.stream is False:
             async with aclosing(lines):
                 last = [step async for step in lines][-1]
-            return JSONResponse(_step(last))
-        return Stream(_lines(await with_first(lines)), NDJSON, _error_line)
+            return JSONResponse(progress_json(last))
+        return Stream(_lines(await with_first(lines)), NDJSON, error_line)
 
 
 async def _lines(steps: AsyncGenerator[Progress, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(steps):
         async for step in steps:
-            yield line(_step(step))
-
-
-def _step(step: Progress) -> JsonDict:
-    said = {"status": step.status, "digest": step.digest, "total": step.total, "completed": step.completed}
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _error_line(error: HutchError) -> bytes:
-    return json.dumps(OLLAMA.error(error)).encode() + b"\n"
-
-
-def _pieces(request: Request) -> Iterator[bytes]:
-    """A request's body for a thread that blocks: each piece is read by the event loop when asked for."""
-    loop = asyncio.get_running_loop()
-    stream = request.stream()
-
-    def pieces() -> Iterator[bytes]:
-        while piece := asyncio.run_coroutine_threadsafe(anext(stream, None), loop).result():
-            yield piece
-
-    return pieces()
+            yield line(progress_json(step))
 
 
 def _running(row: Running) -> JsonDict:
@@ -270,7 +252,7 @@ def _running(row: Running) -> JsonDict:
         "digest": model.digest,
         "details": details_json(model.details),
         "expires_at": row.expires_at.isoformat() if row.expires_at else "9999-12-31T23:59:59+00:00",
-        "size_vram": 0,
+        "size_vram": 0,  # clients expect it; true of the built-in engine, not asked of another
         "context_length": row.num_ctx,
         "engine": row.engine,
         "pid": row.pid,

@@ -187,7 +187,7 @@ def options_of(options: JsonDict | None) -> tuple[Sampling, LoadOptions]:
     """A request's options, sorted. Unknown ones are logged and passed over, as clients of Ollama expect."""
     unknown = [name for name in options or () if name not in OPTION_TYPES and name not in DEPRECATED]
     if unknown:
-        _log.warning("invalid option provided: %s", ", ".join(name[:64] for name in unknown[:10]))
+        _log.warning("invalid option provided: %s", ", ".join(ascii(name[:64]) for name in unknown[:10]))
     return split_options(options or {})
 
 
@@ -235,6 +235,11 @@ def now() -> str:
 def line(reply: JsonDict) -> bytes:
     """A reply as one line of NDJSON."""
     return to_json(reply) + b"\n"
+
+
+def error_line(error: HutchError) -> bytes:
+    """An error as the last line of NDJSON."""
+    return line(OLLAMA.error(error))
 
 
 def finished(chunk: Chunk) -> JsonDict:

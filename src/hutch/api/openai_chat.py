@@ -10,7 +10,15 @@ from pydantic_core import to_json
 from starlette.responses import JSONResponse, Response
 
 from hutch.api.ollama_wire import logprobs as token_logprobs
-from hutch.api.openai_wire import OPENAI, ChatBody, CompletionBody, JsonDict, created, usage_json
+from hutch.api.openai_wire import (
+    OPENAI,
+    ChatBody,
+    CompletionBody,
+    JsonDict,
+    OpenAIDialect,
+    created,
+    usage_json,
+)
 from hutch.api.route import Call, Route
 from hutch.api.stream import SSE, Stream, with_first
 from hutch.core.access import Action
@@ -45,7 +53,7 @@ class OpenAIChat:
                 "/v1/completions",
                 Action.INFER,
                 self.complete,
-                OPENAI,
+                OpenAIDialect("prompt"),
                 CompletionBody,
                 summary="Complete a text",
             ),
@@ -185,7 +193,7 @@ async def _events(
     pending = _event(first | no_usage) if (first := shape.first()) else b""
     async with aclosing(chunks):
         async for chunk in chunks:
-            if chunk.text or chunk.thinking or chunk.tool_calls or chunk.finish_reason:
+            if chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs or chunk.finish_reason:
                 yield pending + _event(shape.piece(chunk) | no_usage)
                 pending = b""
             if chunk.usage and wants_usage:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hutch.api.limits import MAX_INPUTS, checked_token_ids
-from hutch.api.openai_wire import OPENAI, EmbeddingsBody, JsonDict
+from hutch.api.openai_wire import OPENAI, EmbeddingsBody, JsonDict, OpenAIDialect
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
 from hutch.core.backend import Backend
@@ -44,7 +44,7 @@ class OpenAIModels:
                 "/v1/embeddings",
                 Action.INFER,
                 self.embeddings,
-                OPENAI,
+                OpenAIDialect("input"),
                 EmbeddingsBody,
                 summary="Embed texts",
             ),
@@ -64,11 +64,13 @@ class OpenAIModels:
         """Embed texts, given as such or as tokens."""
         body: EmbeddingsBody = call.body
         if body.encoding_format not in (None, "float", "base64"):
-            raise BadInput("encoding_format: it takes float or base64")
+            raise BadInput("encoding_format: it takes float or base64", param="encoding_format")
         if body.dimensions is not None and body.dimensions < 1:
-            raise BadInput("dimensions: it must be at least 1")
+            raise BadInput("dimensions: it must be at least 1", param="dimensions")
         ignored = body.unknown()
-        request = EmbedRequest(ModelName.parse(body.model), _texts(body.input), dimensions=body.dimensions)
+        request = EmbedRequest(
+            ModelName.parse(body.model), _texts(body.input), truncate=False, dimensions=body.dimensions
+        )
         result = await self._backend.embed(request, call.who)
         write = _base64 if body.encoding_format == "base64" else list
         data = [
@@ -92,9 +94,9 @@ def _model(model: StoredModel) -> JsonDict:
 def _texts(given: Any) -> tuple[str | tuple[int, ...], ...]:
     items = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
     if not items or not all(items):
-        raise BadInput("input: it is empty")
+        raise BadInput("input: it is empty", param="input")
     if len(items) > MAX_INPUTS:
-        raise BadInput(f"input: more than {MAX_INPUTS} texts")
+        raise BadInput(f"input: more than {MAX_INPUTS} texts", param="input")
     return tuple(item if isinstance(item, str) else checked_token_ids(item, "input") for item in items)
 
 

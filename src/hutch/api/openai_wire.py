@@ -4,7 +4,6 @@ import json
 import time
 from typing import Any
 
-from hutch.api.gate import InvalidBody
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
@@ -56,15 +55,18 @@ _NOT_BUILT: dict[str, tuple[Any, ...]] = {
 
 
 class OpenAIDialect:
-    """`{"error": {"message", "type", "param", "code"}}`."""
+    """`{"error": {"message", "type", "param", "code"}}`. `text_param` is where a route takes its text."""
+
+    def __init__(self, text_param: str = "messages") -> None:
+        self._text_param = text_param
 
     def error(self, error: HutchError) -> JsonDict:
         """The JSON of an error."""
         message = f"{error.message}. {error.hint}" if error.hint else error.message
-        param = error.param if isinstance(error, InvalidBody) else None
-        code = "model_not_found" if isinstance(error, NotFound) else error.code
+        param = error.param if isinstance(error, BadInput) else None
         if isinstance(error, ContextExceeded):
-            param = "messages"
+            param = self._text_param
+        code = "model_not_found" if isinstance(error, NotFound) else error.code
         return {
             "error": {
                 "message": message,
@@ -95,7 +97,9 @@ class _Open(Wire):
         for name, neutral in _NOT_BUILT.items():
             if name in extra and extra[name] not in neutral:
                 raise NotBuilt(
-                    f"{name}: {json.dumps(extra[name])[:40]} is not supported", hint=f"Leave `{name}` out."
+                    f"{name}: {json.dumps(extra[name])[:40]} is not supported",
+                    hint=f"Leave `{name}` out.",
+                    param=name,
                 )
         names = sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
         shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
@@ -175,7 +179,9 @@ class ChatMessage(Wire):
         """The message as Hutch knows it. Raises BadInput that names what is wrong with it."""
         role = "system" if self.role == "developer" else self.role
         if role not in ("system", "user", "assistant", "tool"):
-            raise BadInput(f"messages.{index}.role: {self.role!r} is not a known role")
+            raise BadInput(
+                f"messages.{index}.role: {self.role!r} is not a known role", param=f"messages.{index}.role"
+            )
         calls = tuple(
             ToolCall(i, call.id, call.function.name, call.function.arguments)
             for i, call in enumerate(self.tool_calls or ())
@@ -195,7 +201,8 @@ class ChatMessage(Wire):
         for i, part in enumerate(self.content):
             if part.type not in ("text", "input_text", "output_text", "refusal"):
                 raise NotBuilt(
-                    f"messages.{index}.content.{i}: parts of type {part.type!r} are not supported yet"
+                    f"messages.{index}.content.{i}: parts of type {part.type!r} are not supported yet",
+                    param=f"messages.{index}.content.{i}",
                 )
         return "\n".join(part.text or "" for part in self.content)
 
@@ -215,13 +222,13 @@ class ChatBody(_Common):
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it. Raises BadInput."""
         if not self.messages:
-            raise BadInput("[] is too short - 'messages'")
+            raise BadInput("[] is too short - 'messages'", param="messages")
         if len(self.messages) > MAX_MESSAGES:
-            raise BadInput(f"messages: more than {MAX_MESSAGES}")
+            raise BadInput(f"messages: more than {MAX_MESSAGES}", param="messages")
         tools, choice = _choose_tools(checked_tools(self.tools), self.tool_choice)
         _ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
-            raise BadInput("top_logprobs needs logprobs: true")
+            raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
         max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
         return GenerateRequest(
             model=ModelName.parse(self.model),
@@ -250,11 +257,13 @@ class CompletionBody(_Common):
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
             if len(prompt) > 1:
                 raise NotBuilt(
-                    "prompt: several prompts in one request are not supported yet", hint="Send one each."
+                    "prompt: several prompts in one request are not supported yet",
+                    hint="Send one each.",
+                    param="prompt",
                 )
             prompt = prompt[0]
         if not prompt:
-            raise BadInput("prompt: it is empty")
+            raise BadInput("prompt: it is empty", param="prompt")
         return GenerateRequest(
             model=ModelName.parse(self.model),
             prompt=prompt if isinstance(prompt, str) else checked_token_ids(prompt, "prompt"),
@@ -290,7 +299,7 @@ def created() -> int:
 
 def _ranged(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise BadInput(f"{name}: {value} is not between {low} and {high}")
+        raise BadInput(f"{name}: {value} is not between {low} and {high}", param=name)
 
 
 def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None:
@@ -299,12 +308,12 @@ def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None
     pairs: list[tuple[int, float]] = []
     for token, value in bias.items():
         if not token.isdecimal():
-            raise BadInput(f"logit_bias: {token[:20]!r} is no token id")
+            raise BadInput(f"logit_bias: {token[:20]!r} is no token id", param="logit_bias")
         _ranged("logit_bias", value, -100, 100)
         [token_id] = checked_token_ids((int(token[:20]),), "logit_bias")
         pairs.append((token_id, value))
     if len(pairs) > 1024:
-        raise BadInput("logit_bias: more than 1024 tokens")
+        raise BadInput("logit_bias: more than 1024 tokens", param="logit_bias")
     return tuple(pairs)
 
 
@@ -318,7 +327,10 @@ def _format(value: JsonDict | None) -> Any:
         (value.get("json_schema") or {}).get("schema") if isinstance(value.get("json_schema"), dict) else None
     )
     if kind != "json_schema" or not isinstance(schema, dict):
-        raise BadInput("response_format: it takes text, json_object, or json_schema with json_schema.schema")
+        raise BadInput(
+            "response_format: it takes text, json_object, or json_schema with json_schema.schema",
+            param="response_format",
+        )
     return checked_schema(schema, "response_format")
 
 
@@ -332,10 +344,12 @@ def _choose_tools(
         )
         chosen = tuple(tool for tool in tools if tool["function"]["name"] == name)
         if not chosen:
-            raise BadInput("tool_choice: no tool of that name is among the tools")
+            raise BadInput("tool_choice: no tool of that name is among the tools", param="tool_choice")
         return chosen, "required"
     if choice not in (None, "none", "auto", "required"):
-        raise BadInput("tool_choice: it takes none, auto, required, or a function's name")
+        raise BadInput(
+            "tool_choice: it takes none, auto, required, or a function's name", param="tool_choice"
+        )
     if choice == "required" and not tools:
-        raise BadInput("tool_choice: required needs tools")
+        raise BadInput("tool_choice: required needs tools", param="tool_choice")
     return ((), None) if choice == "none" else (tools, choice)

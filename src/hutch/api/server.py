@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import logging
 import re
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -21,45 +22,35 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from hutch import __version__, app, config
-from hutch.api.gate import Gate
+from hutch.api.activity import Activity, Counted
+from hutch.api.connection import Connection
+from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
 from hutch.api.ollama_chat import OllamaChat
 from hutch.api.ollama_models import OllamaModels
+from hutch.api.ollama_wire import OLLAMA
 from hutch.api.openai_chat import OpenAIChat
 from hutch.api.openai_models import OpenAIModels
 from hutch.api.openai_wire import OPENAI
 from hutch.api.route import Route
 from hutch.api.service import Service
+from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError
 from hutch.places import Address
+from hutch.security.authn import Open
 
 _log = logging.getLogger(__name__)
-_DRAIN_S = 10
+_DRAIN_S = 10  # for answers to end when the server is told to stop
+_LAST_WORDS_S = 5  # and for those that do not, to say so
 
 
-class Activity:
-    """When the server was last asked for something, for one that leaves when nobody needs it."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def note(self) -> None:
-        """A request came."""
-        self._last = time.monotonic()
-
-    @property
-    def idle_s(self) -> float:
-        """Seconds since the last request came."""
-        return time.monotonic() - self._last
-
-
-def all_routes(parts: app.App) -> tuple[Route, ...]:
+def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
     """Every route that a server has."""
     return (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
         *OllamaChat(parts.backend).routes(),
-        *OllamaModels(parts.store, parts.backend).routes(),
-        *Service(parts.store).routes(),
+        *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
+        *Service(parts.store.root, activity).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
     )
 
@@ -67,22 +58,25 @@ def all_routes(parts: app.App) -> tuple[Route, ...]:
 def create_app(parts: app.App, address: Address, activity: Activity) -> FastAPI:
     """The ASGI application. Raises TypeError for a route without an action."""
     origins = origin_pattern(parts.settings.origins)
+    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20)
+    routes = all_routes(parts, activity)
+    public = [route.path for route in routes if route.public]
     api = FastAPI(
         title="Hutch",
         version=__version__,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=isinstance(parts.authenticator, Open),  # a redirect asks for no key
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
+            Middleware(Counted, activity=activity, uncounted=public),
             Middleware(Guard, origins=origins, check_host=address.is_loopback),
             Middleware(CORSMiddleware, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]),
         ],
-        exception_handlers={HTTPException: _no_such_route},
+        exception_handlers={HTTPException: functools.partial(_no_such_route, gate)},
     )
-    add_routes(
-        api, Gate(parts.authenticator, parts.settings.max_body_mib << 20, activity.note), all_routes(parts)
-    )
+    add_routes(api, gate, routes)
     return api
 
 
@@ -129,7 +123,7 @@ def _description(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
-    """Serve until told to stop, or until nobody has asked for anything for `idle_exit_s` and nothing is loaded."""
+    """Serve until told to stop, or until for `idle_exit_s` nobody was being answered and nothing was loaded."""
     settings = config.load()
     _configure_logging()
     sockets = [_listen(address)]
@@ -141,20 +135,23 @@ async def _serve(
     settings: config.Settings, address: Address, sockets: Sequence[socket.socket], idle_exit_s: float | None
 ) -> None:
     parts = app.build(settings, address)
+    _announce(parts, address, sockets[0])
     activity = Activity()
     server = _Server(
+        parts.backend,
+        activity,
         uvicorn.Config(
             create_app(parts, address, activity),
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=_DRAIN_S + _LAST_WORDS_S,
             timeout_keep_alive=75,
-            h11_max_incomplete_event_size=16 << 10,
             server_header=False,
-        )
+            http=Connection,
+            ws="none",
+        ),
     )
-    _announce(parts, address, sockets[0])
     leaving = (
         asyncio.create_task(_leave_when_idle(server, parts, activity, idle_exit_s)) if idle_exit_s else None
     )
@@ -168,6 +165,28 @@ async def _serve(
 
 class _Server(uvicorn.Server):
     """A server that comes back from a signal, where uvicorn's would raise it again and so leave workers and sockets."""
+
+    def __init__(self, backend: Backend, activity: Activity, settings: uvicorn.Config) -> None:
+        super().__init__(settings)
+        self._backend = backend
+        self._activity = activity
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end; after a while end the workers, so that what is left fails in its own dialect."""
+        ending = asyncio.create_task(self._end_workers())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_workers(self) -> None:
+        await asyncio.sleep(_DRAIN_S)
+        await self._backend.close()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave."""
+        self._activity.is_leaving = True
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -191,6 +210,7 @@ async def _leave_when_idle(
             activity.note()  # the time counts from the unload
         elif activity.idle_s > idle_exit_s:
             _log.info("nobody asked for anything for %.0f s: leaving", idle_exit_s)
+            activity.is_leaving = True
             server.should_exit = True
             return
 
@@ -221,19 +241,25 @@ def _announce(parts: app.App, address: Address, listening: socket.socket) -> Non
         _log.warning("everybody who can reach this server may use and change it, because HUTCH_AUTH is none")
 
 
-async def _no_such_route(request: Request, error: Exception) -> Response:
+async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    if error.status_code == 404 and not request.url.path.startswith("/v1/"):
+    is_openai = request.url.path.startswith("/v1/")
+    try:
+        gate.principal(request)  # what there is and what there is not is for those who may come in
+    except HutchError as refusal:
+        return error_response(OPENAI if is_openai else OLLAMA, refusal)
+    if error.status_code == 404 and not is_openai:
         return PlainTextResponse("404 page not found", 404)
     message = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}"
-    if request.url.path.startswith("/v1/"):
+    if is_openai:
         failure = HutchError(message)
-        failure.http_status = error.status_code
+        failure.http_status, failure.code = error.status_code, error.detail.lower().replace(" ", "_")
         return JSONResponse(OPENAI.error(failure), error.status_code, error.headers)
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 def _configure_logging() -> None:
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells addresses, and what secrets are in them
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,

@@ -1,18 +1,20 @@
 """What a server says of itself: alive, ready, version, documentation."""
 
 import asyncio
+import os
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from hutch import __version__
+from hutch.api.activity import Activity
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
-from hutch.core.errors import NotFound
-from hutch.store.store import ModelStore
+from hutch.core.errors import HutchError, NotFound
 
 # The version of Ollama whose API this is: clients compare it.
 OLLAMA_VERSION = "0.33.0"
@@ -23,11 +25,22 @@ _ASSETS = {
 }
 
 
+_PROBE_S = 5.0
+
+
+class NotReady(HutchError):
+    """The server is up and cannot answer requests."""
+
+    code = "not_ready"
+    http_status = 503
+
+
 class Service:
     """The routes that need no model."""
 
-    def __init__(self, store: ModelStore) -> None:
-        self._store = store
+    def __init__(self, models: Path, activity: Activity) -> None:
+        self._models = models
+        self._activity = activity
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
@@ -57,8 +70,16 @@ class Service:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, call: Call) -> Response:  # noqa: ARG002
-        """Ready: the model folder can be read."""
-        await asyncio.to_thread(self._store.list)
+        """Ready: the server is not leaving, and the model folder can be read, or made."""
+        if self._activity.is_leaving:
+            raise NotReady("the server is shutting down")
+        try:
+            async with asyncio.timeout(_PROBE_S):
+                is_usable = await asyncio.to_thread(_is_usable, self._models)
+        except TimeoutError:
+            raise NotReady("the disk of the model folder does not answer") from None
+        if not is_usable:
+            raise NotReady("the model folder cannot be read", hint="Look at HUTCH_MODELS and its rights.")
         return JSONResponse({"status": "ready"})
 
     async def openapi(self, call: Call) -> Response:
@@ -83,3 +104,15 @@ class Service:
             raise NotFound(f"no asset {name[:60]!r}")
         file = files("fastapi_offline") / "static" / name
         return Response(await asyncio.to_thread(file.read_bytes), media_type=_ASSETS[name])
+
+
+def _is_usable(models: Path) -> bool:
+    """Whether the folder can be listed; where there is none yet, whether it can be made."""
+    there = next((folder for folder in (models, *models.parents) if folder.exists()), models)
+    if there != models:
+        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    try:
+        with os.scandir(models):
+            return os.access(models, os.X_OK)
+    except OSError:
+        return False

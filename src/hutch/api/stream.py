@@ -1,7 +1,7 @@
 """Answers that come in pieces, and stop when the client goes away."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -14,7 +14,6 @@ from hutch.core.errors import HutchError
 T = TypeVar("T")
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream; charset=utf-8"
-_closings: set[asyncio.Task[None]] = set()
 
 
 class Stream(Response):
@@ -85,35 +84,3 @@ async def _joined(first: T, rest: AsyncGenerator[T, None]) -> AsyncGenerator[T, 
         yield first
         async for piece in rest:
             yield piece
-
-
-async def in_thread(work: Iterator[T]) -> AsyncGenerator[T, None]:
-    """Run an iterator that blocks, a step at a time, in threads. Closing this closes it after its current step."""
-    end = object()
-    step: asyncio.Future[object] | None = None
-    try:
-        while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, work, end))
-            item = await asyncio.shield(step)
-            if item is end:
-                return
-            yield item  # type: ignore[misc]
-    finally:
-        closing = asyncio.create_task(_close(work, step))
-        _closings.add(closing)
-        closing.add_done_callback(_closings.discard)
-
-
-async def _close(work: Iterator[T], step: asyncio.Future[object] | None) -> None:
-    if step is not None:
-        await asyncio.wait([step])
-        if not step.cancelled():
-            step.exception()  # it was reported, or nobody is left to report it to
-    close = getattr(work, "close", None)
-    if close is not None:
-        await asyncio.to_thread(close)
-
-
-async def collected(pieces: AsyncIterator[T]) -> list[T]:
-    """All pieces at once."""
-    return [piece async for piece in pieces]

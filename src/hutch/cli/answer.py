@@ -5,8 +5,9 @@ import sys
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
+from hutch.cli.plain import printable
 from hutch.cli.session import Session
-from hutch.cli.wrap import Wrapper, printable
+from hutch.cli.wrap import Wrapper
 
 
 def show(session: Session, chunks: Iterable[Mapping[str, Any]]) -> str:
@@ -91,5 +92,8 @@ def _print(session: Session, chunks: Iterable[Mapping[str, Any]], text: list[str
         text.append(piece)
         write(piece)
     print("\n" if is_terminal else "")
+    is_cut = last.get("done_reason") == "length" and "num_predict" not in session.options
+    if is_cut and (is_terminal or session.verbose):
+        print("(the answer was cut: the context, or num_predict, was used up)", file=sys.stderr)
     if session.verbose:
         print(figures(last), file=sys.stderr)

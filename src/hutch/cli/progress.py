@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from hutch.cli import columns
+from hutch.cli.plain import printable
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -66,7 +67,7 @@ def _bars(progress: Progress) -> Tell:
 
     def tell(report: Mapping[str, Any]) -> None:
         nonlocal last
-        status, total = str(report.get("status", "")), report.get("total")
+        status, total = printable(str(report.get("status", ""))), report.get("total")
         if total:
             key = str(report.get("digest") or status)
             if key not in tasks:

@@ -23,9 +23,12 @@ def prune(args: argparse.Namespace) -> None:
     else:
         print("nothing to remove")
     if plan and _may(args):
-        gone = local.prune()
+        gone = local.prune(plan)
         size = columns.human_size(sum(each.size_bytes for each in gone))
-        print(f"removed {len(gone)} files, {size}", file=sys.stderr if args.json else sys.stdout)
+        print(
+            f"removed {len(gone)} {'file' if len(gone) == 1 else 'files'}, {size}",
+            file=sys.stderr if args.json else sys.stdout,
+        )
 
 
 def _may(args: argparse.Namespace) -> bool:

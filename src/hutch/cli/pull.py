@@ -23,6 +23,7 @@ def pull(args: argparse.Namespace) -> None:
                 hint="Run 'hutch pull' there.",
             )
     elif side.is_answering():
+        side.note_settings()
         progress.show(HttpServer().stream("/api/pull", {"model": name, "insecure": args.insecure}))
         return
     elif not side.is_here():

@@ -1,6 +1,5 @@
 """The conversation at the terminal: reads lines, and gives them to the model or to the slash commands."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory
 
 from hutch import places
-from hutch.cli import answer, slash
+from hutch.cli import answer, plain, slash
 from hutch.cli.session import Session
 from hutch.core.errors import HutchError
 
@@ -56,7 +55,7 @@ def turn(desk: slash.Desk, text: str) -> bool:
             return slash.do(desk, text)
         _answer(desk.session, unfenced(text))
     except HutchError as error:
-        print(f"Error: {error.message}", *([error.hint] if error.hint else []), sep="\n", file=sys.stderr)
+        plain.error(error)
     return True
 
 

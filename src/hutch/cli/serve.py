@@ -4,9 +4,27 @@ import argparse
 import importlib
 
 from hutch import places
+from hutch.cli import side
+from hutch.core.errors import Conflict, HutchError
+
+_LOOK_WITHIN_S = 2.0
 
 
 def serve(args: argparse.Namespace) -> None:
     """Serve until told to stop. Flags beat the environment."""
     address = places.Address.parse(args.host) if args.host else places.server_address()
-    importlib.import_module("hutch.api.server").serve(address, idle_exit_s=args.idle_exit)
+    try:
+        importlib.import_module("hutch.api.server").serve(address, idle_exit_s=args.idle_exit)
+    except Conflict as error:  # the address is taken
+        raise Conflict(error.message, hint=_who_is_there(address) or error.hint) from error
+
+
+def _who_is_there(address: places.Address) -> str:
+    try:
+        version = side.server_version(address, _LOOK_WITHIN_S)
+    except HutchError:
+        return ""
+    return (
+        f"Version {version} answers there. One that 'hutch run' started leaves five minutes after its last request; "
+        "end another where it was started, or choose another address with HUTCH_HOST."
+    )

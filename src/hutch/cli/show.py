@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hutch.cli import columns, http, side
+from hutch.cli import columns, http, plain, side
 
 _SHOWN_LINES = 2
 _SHOWN_CHARACTERS = 60
@@ -20,9 +20,9 @@ def show(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(told, indent=2))
     elif args.part:
-        print(told.get(args.part) or "")
+        plain.out(told.get(args.part) or "")
     else:
-        print(sections(told, verbose=args.verbose))
+        plain.out(sections(told, verbose=args.verbose))
 
 
 def sections(told: Mapping[str, Any], *, verbose: bool = False) -> str:

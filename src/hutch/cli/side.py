@@ -1,7 +1,9 @@
 """Which side does the work: the server where one answers, else the store here."""
 
 import importlib
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from hutch import places
@@ -12,17 +14,28 @@ from hutch.core.errors import Unreachable
 def either(remote: Callable[[], Any], local: str, *arguments: Any, **named: Any) -> Any:
     """Ask the server; where none runs on this machine, call `local` ("module:function"), imported only then."""
     try:
-        return remote()
+        told = remote()
     except Unreachable:
         if not is_here():
             raise
-    return here(local, *arguments, **named)
+        return here(local, *arguments, **named)
+    note_settings()
+    return told
 
 
 def here(local: str, *arguments: Any, **named: Any) -> Any:
     """Call a function of a module that is imported only now."""
     module, _, function = local.partition(":")
     return getattr(importlib.import_module(module), function)(*arguments, **named)
+
+
+@cache
+def note_settings() -> None:
+    """Say on stderr, once, which settings made here do not reach the server that runs already."""
+    if named := places.server_settings():
+        print(
+            f"note: {', '.join(named)}: the settings of the running server count, not these", file=sys.stderr
+        )
 
 
 def is_here() -> bool:
@@ -39,7 +52,7 @@ def is_answering() -> bool:
     return True
 
 
-def server_version() -> str:
+def server_version(at: places.Address | None = None, within_s: float = http.ANSWER_S) -> str:
     """The running server's version. Raises Unreachable where there is none."""
-    told = http.ask("GET", "/api/version")
+    told = http.ask("GET", "/api/version", at=at, within_s=within_s)
     return str(told["hutch"]) if "hutch" in told else f"{told.get('version')} of Ollama's API, and no hutch"

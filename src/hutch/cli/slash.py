@@ -1,11 +1,10 @@
 """The slash commands of a conversation."""
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hutch.cli import models, show
+from hutch.cli import http, models, plain, show
 from hutch.cli.session import Session
 from hutch.core import options
 from hutch.core.errors import BadInput, HutchError, NotFound
@@ -181,36 +180,36 @@ _SETTINGS: Mapping[str, Callable[[Desk, str], None]] = {
 def _show(desk: Desk, rest: str) -> None:
     session = desk.session
     if rest not in ("info", "parameters", "system", *_PARTS):
-        print(f"Unknown command '/show {rest}'. Type /? for help" if rest else _HELP_SHOW)
+        plain.out(f"Unknown command '/show {rest}'. Type /? for help" if rest else _HELP_SHOW)
         return
     told = session.server.ask("/api/show", {"model": session.model})
     if rest == "info":
-        print(show.sections(told))
+        plain.out(show.sections(told))
     elif rest == "parameters":
         _show_parameters(session, told.get("parameters") or "")
     elif rest == "system":
-        print(session.system or told.get("system") or "No system message was specified for this model.")
+        plain.out(session.system or told.get("system") or "No system message was specified for this model.")
     else:
-        print(told.get(rest) or f"No {rest} was specified for this model.")
+        plain.out(told.get(rest) or f"No {rest} was specified for this model.")
 
 
 def _show_parameters(session: Session, models_own: str) -> None:
-    print("Model defined parameters:")
+    plain.out("Model defined parameters:")
     for line in models_own.splitlines() or ["No additional parameters were specified for this model."]:
-        print(f"  {line}")
+        plain.out(f"  {line}")
     if session.options:
-        print("\nUser defined parameters:")
+        plain.out("\nUser defined parameters:")
         for name, value in session.options.items():
             for one in value if isinstance(value, list) else (value,):
-                print(f"  {name:<30} {one}")
+                plain.out(f"  {name:<30} {one}")
 
 
 def _load(desk: Desk, rest: str) -> None:
     if not rest:
-        print("Usage: /load <modelname>")
+        plain.out("Usage: /load <modelname>")
         return
     session = desk.session
-    print(f"Loading model '{rest}'")
+    plain.out(f"Loading model '{rest}'")
     old = session.model
     session.model = rest
     try:
@@ -218,7 +217,9 @@ def _load(desk: Desk, rest: str) -> None:
             pass
     except HutchError as error:
         session.model = old
-        print(f"Couldn't find model '{rest}'" if isinstance(error, NotFound) else f"error: {error.message}")
+        plain.out(
+            f"Couldn't find model '{rest}'" if isinstance(error, NotFound) else f"error: {error.message}"
+        )
         return
     session.messages.clear()
     session.options = {}
@@ -227,7 +228,7 @@ def _load(desk: Desk, rest: str) -> None:
 
 def _save(desk: Desk, rest: str) -> None:
     if not rest:
-        print("Usage: /save <modelname>")
+        plain.out("Usage: /save <modelname>")
         return
     session = desk.session
     body: dict[str, Any] = {"model": rest, "from": session.model}
@@ -235,7 +236,7 @@ def _save(desk: Desk, rest: str) -> None:
     body |= {name: value for name, value in said.items() if value}
     for _ in session.server.stream("/api/create", body):
         pass
-    print(f"Created new model '{rest}'")
+    plain.out(f"Created new model '{rest}'")
 
 
 def _clear(desk: Desk, _rest: str) -> None:
@@ -244,7 +245,7 @@ def _clear(desk: Desk, _rest: str) -> None:
 
 
 def _list(_desk: Desk, _rest: str) -> None:
-    models.list_models(argparse.Namespace(prefix="", json=False))
+    models.print_list(http.ask("GET", "/api/tags"))
 
 
 _COMMANDS: Mapping[str, Callable[[Desk, str], None]] = {

@@ -1,9 +1,9 @@
 """The table of models without a server. Imports little, so that `hutch list` starts at once."""
 
-import sys
 from typing import Any
 
 from hutch import places
+from hutch.cli import plain
 from hutch.core import listing as words
 from hutch.store import listing
 
@@ -12,5 +12,5 @@ def tags() -> dict[str, Any]:
     """What `/api/tags` would tell; manifests that cannot be read are named on stderr."""
     found = listing.read(places.models())
     for problem in found.broken:
-        print(f"Warning: {problem.message}", file=sys.stderr)
+        plain.err(f"Warning: {problem.message}")
     return words.tags_json(found.models)

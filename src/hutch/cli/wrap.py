@@ -1,13 +1,6 @@
-"""Word wrap of text that arrives in pieces, and the characters that a terminal may be given."""
+"""Word wrap of text that arrives in pieces."""
 
 import unicodedata
-
-_NO_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-
-
-def printable(text: str) -> str:
-    """Text without control characters: what comes from a model must not command the terminal."""
-    return text.translate(_NO_CONTROLS)
 
 
 class Wrapper:

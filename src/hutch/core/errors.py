@@ -32,11 +32,15 @@ class HutchError(Exception):
 
 
 class BadInput(HutchError):
-    """What came from outside is wrong in itself."""
+    """What came from outside is wrong in itself. `param` names the field, where it is one field's fault."""
 
     code = "bad_input"
     http_status = 400
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "", param: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
 
 
 class FormatError(BadInput):

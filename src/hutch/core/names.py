@@ -63,7 +63,9 @@ class ModelName(NamedTuple):
 
 def _invalid(text: str) -> BadInput:
     shown = text if len(text) <= 100 else text[:100] + "…"
-    return BadInput(f"invalid model name {shown!r}", hint="A name is [host/][namespace/]model[:tag].")
+    return BadInput(
+        f"invalid model name {shown!r}", hint="A name is [host/][namespace/]model[:tag].", param="model"
+    )
 
 
 def parse_digest(text: str) -> str:

@@ -76,12 +76,12 @@ def typed_option(name: str, value: object) -> Any:
     if kind is list:
         return _stops(value)
     if isinstance(value, bool) is not (kind is bool) or not isinstance(value, bool | int | float):
-        raise BadInput(f'option "{name}" must be of type {_WORDS[kind]}')
+        raise BadInput(f'option "{name}" must be of type {_WORDS[kind]}', param=name)
     if kind is bool:
         return value
     low, high = _RANGES[name]
     if not low <= value <= high:  # nor is NaN
-        raise BadInput(f'option "{name}" must be between {low:g} and {high:g}')
+        raise BadInput(f'option "{name}" must be between {low:g} and {high:g}', param=name)
     return kind(value)
 
 
@@ -128,7 +128,9 @@ def split_options(options: Mapping[str, Any]) -> tuple[Sampling, LoadOptions]:
 def _stops(value: object) -> tuple[str, ...]:
     stops = (value,) if isinstance(value, str) else value
     if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
-        raise BadInput('option "stop" must be of type array of strings')
+        raise BadInput('option "stop" must be of type array of strings', param="stop")
     if len(stops) > MAX_STOPS or any(len(stop) > MAX_STOP_CHARS for stop in stops):
-        raise BadInput(f'option "stop" takes at most {MAX_STOPS} texts of {MAX_STOP_CHARS} characters')
+        raise BadInput(
+            f'option "stop" takes at most {MAX_STOPS} texts of {MAX_STOP_CHARS} characters', param="stop"
+        )
     return tuple(stop for stop in stops if stop)

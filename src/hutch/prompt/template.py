@@ -11,6 +11,7 @@ from hutch.core.errors import BadInput
 
 _VARIABLES = ("System", "Prompt", "Response")
 MAX_TEMPLATE_CHARS = 1 << 16
+MAX_PROMPT_CHARS = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,15 @@ class Template:
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt for these messages: each round in full, the last up to where the answer begins."""
         rounds = _rounds(messages)
-        done = "".join("".join(_write(self.nodes, turn)) for turn in rounds[:-1])
-        return done + "".join(_until_response(self.nodes, rounds[-1])[0])
+        written: list[str] = []
+        for turn in rounds[:-1]:
+            written += _write(self.nodes, turn)
+        written += _until_response(self.nodes, rounds[-1])[0]
+        if (
+            sum(map(len, written)) > MAX_PROMPT_CHARS
+        ):  # before they are joined: a template may repeat a long prompt
+            raise BadInput(f"the template makes a prompt of more than {MAX_PROMPT_CHARS} characters")
+        return "".join(written)
 
 
 def parse(text: str) -> Template:
@@ -148,7 +156,7 @@ def _mentions_response(nodes: Sequence[_Node]) -> bool:
 
 def _rounds(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Messages as rounds of System, Prompt, Response; neighbours of one role are joined."""
-    rounds: list[dict[str, str]] = [{}]
+    rounds: list[dict[str, list[str]]] = [{}]
     order = {"system": "System", "user": "Prompt", "tool": "Prompt", "assistant": "Response"}
     for message in messages:
         name = order.get(message.role)
@@ -159,8 +167,9 @@ def _rounds(messages: Sequence[Message]) -> list[dict[str, str]]:
         if any(turn.get(other) for other in later):
             turn = {}
             rounds.append(turn)
-        turn[name] = f"{turn[name]}\n\n{message.content}" if turn.get(name) else message.content
-    return rounds
+        if message.content:
+            turn.setdefault(name, []).append(message.content)
+    return [{name: "\n\n".join(parts) for name, parts in turn.items()} for turn in rounds]
 
 
 def _write(nodes: Sequence[_Node], turn: dict[str, str]) -> list[str]:

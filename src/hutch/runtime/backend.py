@@ -50,17 +50,11 @@ class LocalBackend:
                 else:
                     return
 
-    async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:  # noqa: ARG002
+    async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors, in one call of the worker."""
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
-            worker = await loaded.ready(self._load_timeout_s)
-            limit = min(worker.plan.num_ctx, worker.plan.num_ubatch)
-            loaded.slots.forget()  # the engine puts the texts into whatever slots are free
-            try:
-                vectors, tokens = await embed_texts(worker.client, request, limit)
-            finally:
-                loaded.slots.forget()
+            vectors, tokens = await self._embed(loaded, request, who)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
 
     async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
@@ -81,18 +75,37 @@ class LocalBackend:
         """End every worker."""
         await self._scheduler.close()
 
+    async def _embed(
+        self, loaded: LoadedModel, request: EmbedRequest, who: Principal
+    ) -> tuple[tuple[tuple[float, ...], ...], int]:
+        async with loaded.slots.lease(who, ""):
+            for last_try in (False, True):
+                worker = await loaded.ready(self._load_timeout_s)
+                try:
+                    return await embed_texts(
+                        worker.client, request, min(worker.plan.num_ctx, worker.plan.num_ubatch)
+                    )
+                except WorkerGone:
+                    if last_try:
+                        raise
+                    await loaded.lost(worker)
+                finally:
+                    loaded.slots.forget()  # the engine puts the texts into whatever slots are free
+        raise AssertionError("the last try returns or raises")
+
     async def _answer(
         self, loaded: LoadedModel, request: GenerateRequest, who: Principal, messages: Sequence[Message]
     ) -> AsyncGenerator[Chunk, None]:
-        has_answered = False
-        for last_try in (False, True):
-            job = job_for(request, loaded.voice, messages)
-            worker = await loaded.ready(self._load_timeout_s)
-            async with loaded.slots.lease(who, job.prompt) as lease:
+        job = job_for(request, loaded.voice, messages)
+        async with loaded.slots.lease(who, job.prompt) as lease:
+            for last_try in (False, True):
+                worker = await loaded.ready(self._load_timeout_s)
+                has_answered = False
                 try:
                     if request.context:
                         job = with_context(request, loaded.voice, await _rendered(worker.client, job))
-                    body = {**job.body, "id_slot": lease.index, "cache_prompt": lease.reuse}
+                    reuse = lease.reuse and not last_try
+                    body = {**job.body, "id_slot": lease.index, "cache_prompt": reuse}
                     async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
                         async for chunk in chunks:
                             has_answered = True

@@ -1,5 +1,6 @@
 """What a worker is asked for a request: which messages, by which template, and what to drop. Pure."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,14 +34,22 @@ class Voice:
     complaint: BadInput | None  # why its TEMPLATE cannot be used, where nothing else can
 
 
+_log = logging.getLogger(__name__)
+# For models that were not made for conversations: they go on with the text.
+_PLAIN = templates.parse("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}")
+
+
 def voice_of(model: Model, facts: GGUF) -> Voice:
     """Decide once, when a model is loaded, which template it is to be rendered with."""
     if model.template is None:
-        return Voice(model, facts, None, None)
+        return Voice(model, facts, None if chat_template(facts) else _PLAIN, None)
     try:
         return Voice(model, facts, templates.parse(model.template), None)
     except BadInput as error:
-        return Voice(model, facts, None, None if chat_template(facts) else error)
+        if not chat_template(facts):
+            return Voice(model, facts, None, error)
+        _log.warning("%s: using the template inside the file: %s", model.name.short, error.message)
+        return Voice(model, facts, None, None)
 
 
 def sampling_of(request: GenerateRequest, model: Model) -> Sampling:

@@ -38,7 +38,7 @@ async def _fitting(client: WorkerClient, request: EmbedRequest, max_tokens: int)
             if not request.truncate:
                 raise ContextExceeded(
                     "the input length exceeds the context length",
-                    hint=f"Input {index} has {len(tokens)} tokens, the context holds {max_tokens}.",
+                    hint=f"Input {index} has {len(tokens)} tokens; this model embeds at most {max_tokens} at once.",
                     prompt_tokens=len(tokens),
                     num_ctx=max_tokens,
                 )

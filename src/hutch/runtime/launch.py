@@ -29,14 +29,15 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         num_ctx = min(num_ctx, facts.context_length)
     num_ctx = max(num_ctx, _MIN_NUM_CTX)
     # An embedding model sees a text as a whole: its batch must hold the longest.
-    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else _UBATCH
+    num_batch = options.num_batch or _DEFAULT_NUM_BATCH
+    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else min(num_batch, _UBATCH)
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
     return LaunchPlan(
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
         num_ctx=num_ctx,
         num_slots=settings.num_parallel or _DEFAULT_NUM_PARALLEL,
-        num_batch=max(options.num_batch or _DEFAULT_NUM_BATCH, num_ubatch),
+        num_batch=max(num_batch, num_ubatch),
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
         num_gpu=num_gpu,
@@ -56,6 +57,7 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
     A smaller context than the loaded one is served as it is; a larger one has to be loaded.
     """
     exact = (
+        (asked.num_batch and max(asked.num_batch, plan.num_ubatch), plan.num_batch),
         (asked.num_gpu, plan.num_gpu),
         (asked.main_gpu, plan.main_gpu),
         (asked.use_mmap, plan.use_mmap),

@@ -9,25 +9,31 @@ from datetime import UTC, datetime, timedelta
 from hutch import places
 from hutch.core.backend import WorkerState
 from hutch.core.durations import FOREVER
-from hutch.core.errors import EngineFailed
+from hutch.core.errors import EngineFailed, HutchError
 from hutch.engines.protocol import LaunchPlan
 from hutch.runtime.conversation import Voice
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
 
 _log = logging.getLogger(__name__)
-_MAX_DEATHS = 5  # in a row; a worker that lived a minute starts the count anew
-_LONG_LIFE_S = 60.0
+_MAX_DEATHS = 5  # in a row; a worker that lived a while starts the count anew
+_LONG_LIFE_S = 10.0
+_LOOK_EVERY_S = 10.0  # how often a worker is asked whether it still answers
+_ANSWER_WITHIN_S = 10.0
+_MAX_SILENCES = 3
 _DEATH_S = 5.0  # a killed process still has to give its memory back
 
 
 class LoadedModel:
     """One model in memory. Its worker may die and be replaced; requests that wait for it do not notice."""
 
-    def __init__(self, voice: Voice, plan: LaunchPlan, slots: SlotPool, sockets: SocketFolder) -> None:
+    def __init__(
+        self, voice: Voice, plan: LaunchPlan, slots: SlotPool, sockets: SocketFolder, stamp: object
+    ) -> None:
         self.voice = voice
         self.plan = plan
         self.slots = slots
+        self.stamp = stamp  # of the name's content when this was loaded
         self.state = WorkerState.STARTING
         self.num_users = 0
         self.load_s = 0.0
@@ -39,11 +45,16 @@ class LoadedModel:
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._failure: HutchError | None = None
 
     async def start(self, timeout_s: float) -> None:
         """Launch the worker. Raises EngineFailed."""
         began = time.monotonic()
-        self.worker = await self._launch(timeout_s)
+        try:
+            self.worker = await self._launch(timeout_s)
+        except HutchError as error:
+            self._failure = error  # whoever else waits for this load gets the same reason
+            raise
         self.load_s = time.monotonic() - began
         self._set(WorkerState.READY)
         self._keeper = asyncio.create_task(self._keep(timeout_s))
@@ -56,6 +67,8 @@ class LoadedModel:
                 await asyncio.wait_for(self._changed.wait(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 break
+        if self._failure is not None:
+            raise self._failure
         if self.state is not WorkerState.READY or self.worker is None:
             raise EngineFailed(
                 f"the worker of {self.voice.model.name.short} is {self.state}", hint="See `hutch logs MODEL`."
@@ -85,18 +98,18 @@ class LoadedModel:
         if self.worker:
             await self.worker.stop()
 
-    def begin(self) -> None:
-        """A request uses the model."""
+    def begin(self, keep_alive_s: float | None) -> None:
+        """A request uses the model, and says how long it may stay after that; None: as was said before."""
         self.num_users += 1
+        if keep_alive_s is not None:
+            self.keep_alive_s = keep_alive_s
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
-    def end(self, keep_alive_s: float | None, expire: Callable[["LoadedModel"], None]) -> None:
-        """A request is done. `expire` is called once nobody has used the model for `keep_alive_s`."""
+    def end(self, expire: Callable[["LoadedModel"], None]) -> None:
+        """A request is done. `expire` is called once nobody has used the model for the time that it may stay."""
         self.num_users -= 1
-        if keep_alive_s is not None:
-            self.keep_alive_s = keep_alive_s
         if self.num_users:
             return
         self.idle_since = time.monotonic()
@@ -122,7 +135,7 @@ class LoadedModel:
         name = self.voice.model.name.short
         deaths = 0
         while self.worker is not None:
-            status = await self.worker.wait()
+            status = await self._end_of(self.worker)
             lived_s = time.monotonic() - self.worker.started_at
             deaths = 1 if lived_s > _LONG_LIFE_S else deaths + 1
             self._set(WorkerState.STARTING)
@@ -138,6 +151,25 @@ class LoadedModel:
                     deaths += 1
                     _log.warning("the worker of %s did not come back: %s", name, error)
             self._set(WorkerState.READY if self.worker else WorkerState.FAILED)
+
+    async def _end_of(self, worker: Worker) -> int:
+        """Wait for a worker's end, and bring it about where the worker does not answer any more."""
+        ending = asyncio.create_task(worker.wait())
+        silent = 0
+        try:
+            while not (await asyncio.wait((ending,), timeout=_LOOK_EVERY_S))[0]:
+                try:
+                    await worker.client.get("/health", _ANSWER_WITHIN_S)
+                except EngineFailed:
+                    silent += 1
+                else:
+                    silent = 0
+                if silent == _MAX_SILENCES:
+                    _log.warning("the worker of %s does not answer: ending it", self.voice.model.name.short)
+                    await worker.stop()
+            return ending.result()
+        finally:
+            ending.cancel()
 
     def _set(self, state: WorkerState) -> None:
         self.state = state

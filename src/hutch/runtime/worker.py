@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from hutch import places
 from hutch.core.errors import EngineFailed, HutchError
@@ -72,10 +73,7 @@ class Worker:
 
     async def start(self, timeout_s: float) -> None:
         """Launch the process and wait until it answers. Raises EngineFailed with the engine's last words."""
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        if self._log.exists() and self._log.stat().st_size > _MAX_LOG_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
-        with self._log.open("ab") as log:
+        with _open_log(self._log) as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", ENGINES["llama.cpp"]),
                 stdin=asyncio.subprocess.PIPE,
@@ -127,10 +125,14 @@ class Worker:
         assert self._process is not None  # noqa: S101
         while True:
             if self._process.returncode is not None:
-                raise EngineFailed(
-                    f"the engine could not load the model: {self._last_words()}",
-                    hint="See `hutch logs MODEL` for all that it said.",
+                words = self._last_words()
+                missing = "libgomp" in words  # the one library that the engine's wheel expects of the system
+                hint = (
+                    "Install it: apt-get install libgomp1"
+                    if missing
+                    else "See `hutch logs MODEL` for all of it."
                 )
+                raise EngineFailed(f"the engine could not load the model: {words}", hint=hint)
             try:
                 await self.client.get("/health")
             except EngineFailed:
@@ -155,6 +157,16 @@ class Worker:
 def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:
     """The same plan, at a fresh address."""
     return replace(plan, endpoint=endpoint)
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """A log to add to, for this user's eyes alone: an engine may quote what it was asked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return (
+        path.open("ab") if path.exists() else os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "ab")
+    )
 
 
 def _remove(path: str) -> None:

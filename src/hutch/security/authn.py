@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -67,7 +68,19 @@ def first_key(file: Path) -> tuple[Keys, str]:
         out.flush()
         os.fsync(out.fileno())
     aside.replace(file)
+    _settle(file.parent)
     return Keys([_digest(key)]), key
+
+
+def _settle(folder: Path) -> None:
+    """Have the disk know which names a folder has."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _digest(key: str) -> str:

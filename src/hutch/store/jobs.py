@@ -90,12 +90,13 @@ def sweep_blobs(root: Path, digests: Iterable[str]) -> bool:
                 return False
 
 
-def prune(root: Path) -> list[sweep.Leftover]:
-    """Remove what nobody needs, and return it. Raises Conflict while a job is running."""
+def prune(root: Path, listed: Iterable[sweep.Leftover]) -> list[sweep.Leftover]:
+    """Remove what was listed and still nobody needs, and return it. Raises Conflict while a job is running."""
+    shown = frozenset(listed)
     with Lock(root, _JOBS) as lock:
         lock.acquire("pulling or creating a model", WAIT_S)
         with naming(root):
-            leftovers = sweep.plan(root)
+            leftovers = [each for each in sweep.plan(root) if each in shown]
             sweep.remove(root, leftovers)
             sweep.remove_locks(root, keep=(_JOBS, _MANIFESTS))
     return leftovers
@@ -117,6 +118,15 @@ def has_weights(root: Path, name: ModelName, digest: str | None) -> bool:
     if [layer.digest for layer in manifest.of_kind("model")] != [digest]:
         raise other_content(name)
     return True
+
+
+def refuse_taken(root: Path, name: ModelName) -> None:
+    """Raise Conflict where a name stands for a model already."""
+    if readable(root, name) is not None:
+        raise Conflict(
+            f"model '{name.short}' exists, and what the source has is not known before it is fetched",
+            hint="Fetch and replace it with --replace, or choose another name.",
+        )
 
 
 def other_content(name: ModelName) -> Conflict:

@@ -25,7 +25,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_POLL_S = 0.05
+_POLL_S = 0.1
 
 
 class Lock:
@@ -63,13 +63,13 @@ class Lock:
     def wait(
         self, what: str, timeout_s: float, sign_of_life: Callable[[], object] = lambda: None
     ) -> Iterator[Progress]:
-        """Take the lock, telling that it waits; give up where `sign_of_life` has not changed for so long."""
-        told = False
+        """Take the lock, telling that it waits; give up where `sign_of_life` has not changed for so long.
+
+        It tells so at each look, so that whoever drives it step by step in a thread has the thread back between two.
+        """
         sign, deadline = sign_of_life(), time.monotonic() + timeout_s
         while not self.try_acquire():
-            if not told:
-                told = True
-                yield Progress(f"waiting for another process {what}")
+            yield Progress(f"waiting for another process {what}")
             if (now := sign_of_life()) != sign:
                 sign, deadline = now, time.monotonic() + timeout_s
             if time.monotonic() > deadline:

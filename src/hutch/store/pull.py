@@ -46,6 +46,11 @@ def choose(
     )
 
 
+def is_unknown(wanted: Wanted) -> bool:
+    """Whether it takes a download to learn which weights a source has. A file of this machine is just copied."""
+    return wanted.digest is None and wanted.kind != "path"
+
+
 def into(
     blobs: Blobs, wanted: Wanted, created: set[str], *, insecure: bool
 ) -> Generator[Progress, None, bytes]:

@@ -63,6 +63,8 @@ class ModelStore:
         known = manifests.find(self.root, chosen) or chosen
         with Job(self.root) as job:
             yield from job.begin()
+            if not replace and pull.is_unknown(wanted):
+                jobs.refuse_taken(self.root, known)
             if not replace and jobs.has_weights(self.root, known, wanted.digest):
                 yield Progress("verifying sha256 digest")
                 if self.blobs.is_whole(wanted.digest or "", wanted.size_bytes):
@@ -135,9 +137,9 @@ class ModelStore:
         """What `prune` would remove. Raises Conflict where a manifest cannot be read."""
         return sweep.plan(self.root)
 
-    def prune(self) -> Sequence[Leftover]:
-        """Remove what no name needs. Raises Conflict while a model is pulled or created."""
-        return jobs.prune(self.root)
+    def prune(self, listed: Iterable[Leftover]) -> Sequence[Leftover]:
+        """Remove what `prune_plan` listed and still no name needs. Raises Conflict while a model is pulled or created."""
+        return jobs.prune(self.root, listed)
 
 
 def not_found(name: ModelName) -> NotFound:

@@ -11,6 +11,7 @@ from hutch.core.names import parse_digest
 from hutch.store import layout, manifests
 
 PARTIAL_AGE_S = 24 * 3600.0  # a younger partial download is left, so that it can go on
+BLOB_AGE_S = 3600.0  # a younger blob is left: one is uploaded first, and then a create names it
 
 
 class Leftover(NamedTuple):
@@ -23,11 +24,11 @@ class Leftover(NamedTuple):
 def plan(root: Path) -> list[Leftover]:
     """List what nobody needs. Raises Conflict where a manifest cannot be read, for it may name anything."""
     needed = referenced(root)
-    oldest_s = time.time() - PARTIAL_AGE_S
+    now_s = time.time()
     found = [
         Leftover(_relative(root, entry), entry.stat(follow_symlinks=False).st_size)
         for entry in _files(layout.blobs_folder(root))
-        if _is_leftover(entry, needed, oldest_s)
+        if _is_leftover(entry, needed, now_s)
     ]
     found += [
         Leftover(_relative(root, entry), entry.stat(follow_symlinks=False).st_size)
@@ -77,13 +78,14 @@ def remove_unreferenced(root: Path, digests: Iterable[str]) -> bool:
     return bool(unneeded)
 
 
-def _is_leftover(entry: os.DirEntry[str], needed: set[str], oldest_s: float) -> bool:
+def _is_leftover(entry: os.DirEntry[str], needed: set[str], now_s: float) -> bool:
     if entry.name.startswith(layout.TEMPORARY_PREFIX):
         return True  # whoever made it up is gone
+    age_s = now_s - entry.stat(follow_symlinks=False).st_mtime
     if layout.PARTIAL_SUFFIX in entry.name:  # Ollama's -partial-3 too
-        return entry.stat(follow_symlinks=False).st_mtime < oldest_s
+        return age_s > PARTIAL_AGE_S
     try:
-        return parse_digest(entry.name) not in needed
+        return parse_digest(entry.name) not in needed and age_s > BLOB_AGE_S
     except BadInput:
         return False  # not ours
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+
 from bench.compare import Plan, Report, compare, print_report
 from bench.figures import Turn, Value
 from bench.front_vs_worker import TARGETS, verdicts

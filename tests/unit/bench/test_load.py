@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+
 from bench.load import Sample, Server, ask_at_once, body, lines, read
 
 SSE = (

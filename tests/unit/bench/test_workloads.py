@@ -1,6 +1,7 @@
 """Prompts that no cache knows, and the figures of a turn."""
 
 import pytest
+
 from bench.load import Sample
 from bench.workloads import (
     WORDS,

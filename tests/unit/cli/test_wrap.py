@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hutch.cli.wrap import Wrapper, printable
+from hutch.cli.plain import printable
+from hutch.cli.wrap import Wrapper
 
 
 def _screen(written: str) -> str:

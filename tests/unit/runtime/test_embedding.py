@@ -80,7 +80,7 @@ def test_only_long_texts_are_cut() -> None:
 def test_what_may_not_be_cut_is_refused_with_its_index() -> None:
     with pytest.raises(ContextExceeded, match="exceeds the context length") as caught:
         embed(Embedder(), "a", "x" * 30, truncate=False)
-    assert caught.value.hint == "Input 1 has 31 tokens, the context holds 20."
+    assert caught.value.hint == "Input 1 has 31 tokens; this model embeds at most 20 at once."
     assert (caught.value.prompt_tokens, caught.value.num_ctx) == (31, 20)
     embed(Embedder(), "x" * 19, truncate=False)
 

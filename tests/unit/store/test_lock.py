@@ -14,11 +14,12 @@ import pytest
 
 from hutch.core.errors import Conflict
 from hutch.core.models import Progress
-from hutch.store import jobs, layout, sweep
+from hutch.store import jobs, layout
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.lock import Lock
+from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
-from tests.unit.store.things import add_model, blob_names, digest_of, model_bytes, name, statuses
+from tests.unit.store.things import add_model, aged, blob_names, digest_of, model_bytes, name, statuses
 
 HOLDER = """
 import sys
@@ -112,10 +113,12 @@ def test_prune_waits_for_a_running_pull_and_keeps_what_it_has_not_named_yet(
         if progress.status == "writing manifest":
             break
     assert len(blob_names(store)) == 2  # weights and config, which no manifest names yet
+    for blob in store.root.glob("blobs/*"):
+        aged(blob)
     with pytest.raises(Conflict, match="pulling or creating"):
-        store.prune()
+        store.prune(store.prune_plan())
     statuses(pull)
-    assert store.prune() == []
+    assert store.prune_plan() == []
     assert store.open(name("x")).weights[0].is_file()
 
 
@@ -142,7 +145,7 @@ def test_a_pull_that_is_dropped_leaves_nothing_behind(store: ModelStore, tmp_pat
             break
     pull.close()
     assert blob_names(store) == []
-    assert store.prune() == []
+    assert store.prune_plan() == []
 
 
 def test_prune_lists_first_and_leaves_young_partials(store: ModelStore) -> None:
@@ -160,9 +163,8 @@ def test_prune_lists_first_and_leaves_young_partials(store: ModelStore) -> None:
     for file, size in files.items():
         (blobs / file).write_bytes(b"x" * size)
     (store.root / "manifests" / ".incoming-1").write_bytes(b"x")
-    before_s = time.time() - sweep.PARTIAL_AGE_S - 10
-    for file in (old, f"{lost}-0"):
-        os.utime(blobs / file, (before_s, before_s))
+    for file, hours in ((old, 25), (f"{lost}-0", 25), (young, 23), ("sha256-" + "4" * 64, 1.1)):
+        aged(blobs / file, hours)
     planned = store.prune_plan()
     assert [(each.path, each.size_bytes) for each in planned] == [
         ("blobs/incoming-0123456789abcdef-partial", 4),
@@ -171,9 +173,53 @@ def test_prune_lists_first_and_leaves_young_partials(store: ModelStore) -> None:
         ("blobs/sha256-" + "4" * 64, 5),
         ("manifests/.incoming-1", 1),
     ]
-    assert store.prune() == planned
+    assert store.prune(planned) == planned
     assert store.prune_plan() == []
     assert {young, "README", digest.replace(":", "-")} <= set(blob_names(store))
+
+
+def test_prune_removes_nothing_that_was_not_listed(store: ModelStore) -> None:
+    first, second = digest_of(b"1"), digest_of(b"2")
+    store.import_blob([b"1"], first)
+    aged(store.blobs.path(first))
+    listed = store.prune_plan()
+    store.import_blob([b"2"], second)
+    aged(store.blobs.path(second))
+    assert store.prune(()) == []
+    assert [each.path for each in store.prune(listed)] == ["blobs/" + first.replace(":", "-")]
+    assert (store.has_blob(first), store.has_blob(second)) == (False, True)
+
+
+def test_prune_leaves_what_has_been_named_since_it_was_listed(store: ModelStore) -> None:
+    digest = digest_of(model_bytes())
+    store.import_blob([model_bytes()], digest)
+    aged(store.blobs.path(digest))
+    listed = store.prune_plan()
+    statuses(store.create(name("x"), Recipe(files=(("x.gguf", digest),))))
+    assert len(listed) == 1
+    assert store.prune(listed) == []
+    assert store.open(name("x")).weights[0].is_file()
+
+
+def test_prune_leaves_an_uploaded_blob_to_the_create_that_will_name_it(store: ModelStore) -> None:
+    digest = digest_of(model_bytes())
+    store.import_blob([model_bytes()], digest)
+    assert store.prune_plan() == []
+    statuses(store.create(name("x"), Recipe(files=(("x.gguf", digest),))))
+    assert store.open(name("x")).weights[0].is_file()
+
+
+def test_who_waits_is_given_back_after_every_look(tmp_path: Path) -> None:
+    with Lock(tmp_path, "x") as holder, Lock(tmp_path, "x") as lock:
+        holder.acquire("", 0)
+        waiting = lock.wait("testing", timeout_s=60)
+        for _ in range(4):
+            before_s = time.monotonic()
+            assert next(waiting).status == "waiting for another process testing"
+            assert time.monotonic() - before_s < 0.25
+        holder.release()
+        assert list(waiting) == []
+        assert not holder.try_acquire()
 
 
 def test_two_writers_of_one_blob_take_turns_and_the_second_goes_on_where_the_first_stopped(

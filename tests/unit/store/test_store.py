@@ -16,6 +16,7 @@ from tests.gguf_files import number, tiny_model
 from tests.unit.store.things import (
     TINY,
     add_model,
+    aged,
     blob_names,
     digest_of,
     flipped,
@@ -252,16 +253,18 @@ def test_one_broken_manifest_spoils_nothing_but_prune(store: ModelStore) -> None
     broken = layout.manifest_path(store.root, name("broken"))
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"{")
-    (store.root / "blobs" / ("sha256-" + "0" * 64)).write_bytes(b"x")
+    stray = store.root / "blobs" / ("sha256-" + "0" * 64)
+    stray.write_bytes(b"x")
+    aged(stray)
     found = listing.read(store.root)
     assert [each.name.short for each in found.models] == ["good:latest"]
     assert [str(broken) in problem.message for problem in found.broken] == [True]
     with pytest.raises(Conflict, match="broken"):
         store.prune_plan()
     with pytest.raises(Conflict, match="broken"):
-        store.prune()
+        store.prune(())
     store.delete(name("broken"))
-    assert len(store.prune()) == 1
+    assert len(store.prune(store.prune_plan())) == 1
 
 
 def test_a_missing_config_is_reported(store: ModelStore) -> None:

@@ -1,7 +1,9 @@
 """Things that tests of the store share: small models, wheels of them, and stores."""
 
 import hashlib
+import os
 import random
+import time
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,6 +60,12 @@ def add_model(
 def blob_names(store: ModelStore) -> list[str]:
     """The files beside each other in `blobs/`."""
     return sorted(path.name for path in store.root.glob("blobs/*"))
+
+
+def aged(path: Path, hours: float = 2) -> None:
+    """Let a file look as if it was written so long ago."""
+    then_s = time.time() - hours * 3600
+    os.utime(path, (then_s, then_s))
 
 
 def make_wheel(folder: Path, package: str, files: dict[str, bytes], version: str = "1.0") -> Path:

@@ -1,4 +1,4 @@
-"""The clients that people use, against a real server with the real model."""
+"""Ollama's client against a real server with the real model."""
 
 import asyncio
 import hashlib
@@ -6,15 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import ollama
-import openai
 import pytest
 from pydantic import BaseModel
 
 from tests.conftest import MODEL, Server
-from tests.contract.live import GREEDY, ask, eventually, own_models, running, serving
+from tests.contract.live import GREEDY, ask, own_models, running, serving
 
 SAY = [{"role": "user", "content": "Why is the sky blue?"}]
 FEW = {**GREEDY, "num_predict": 8}
@@ -24,13 +22,6 @@ FEW = {**GREEDY, "num_predict": 8}
 def client(server: Server) -> Iterator[ollama.Client]:
     """Ollama's client."""
     with ollama.Client(host=server.url) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def gpt(server: Server) -> Iterator[openai.OpenAI]:
-    """OpenAI's client."""
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="not needed", max_retries=0) as made:
         yield made
 
 
@@ -80,18 +71,18 @@ def test_ollamas_async_client_streams_and_asks_at_once(server: Server) -> None:
 
 def test_the_same_seed_gives_the_same_text_and_another_one_another(client: ollama.Client) -> None:
     def said(seed: int) -> str:
-        options = {"seed": seed, "temperature": 2.0, "num_predict": 12, "top_k": 0, "top_p": 1.0}
+        options = {"seed": seed, "temperature": 2.0, "num_predict": 6, "top_k": 0, "top_p": 1.0}
         return str(client.generate(MODEL, "A poem:", raw=True, options=options).response)
 
     said(1)  # from here on the prompt is cached
     assert said(1) == said(1)
-    assert len({said(seed) for seed in (1, 2, 3)}) > 1
+    assert said(2) != said(1)
 
 
 def test_generate_ends_before_a_stop_text(client: ollama.Client) -> None:
     text = client.generate(MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "stop": [" 7"]})
-    assert "7" not in text.response
-    assert "5" in text.response
+    assert "7" not in (text.response or "")
+    assert "5" in (text.response or "")
     assert text.done_reason == "stop"
 
 
@@ -102,7 +93,7 @@ def test_raw_generates_from_the_prompt_as_it_stands(client: ollama.Client) -> No
     assert cooked.prompt_eval_count
     assert cooked.prompt_eval_count > 20
     assert raw.context is None
-    assert "Paris" in raw.response
+    assert "Paris" in (raw.response or "")
 
 
 def test_a_context_is_taken_up_where_it_was_left(client: ollama.Client) -> None:
@@ -130,7 +121,9 @@ def test_json_is_json(client: ollama.Client) -> None:
     prompt = 'Answer with a short JSON object like {"name": "Ada"}.'
     for text in (
         client.generate(MODEL, prompt, format="json", options=options).response,
-        client.chat(MODEL, [{"role": "user", "content": prompt}], format="json", options=options).message.content,
+        client.chat(
+            MODEL, [{"role": "user", "content": prompt}], format="json", options=options
+        ).message.content,
         client.generate(MODEL, prompt, format="json", raw=True, options=options).response,
     ):
         assert isinstance(json.loads(text or ""), dict)
@@ -234,23 +227,22 @@ def test_a_long_conversation_that_must_stay_whole_is_refused(server: Server) -> 
     assert reply.json["hint"]
 
 
-def test_a_model_that_is_not_here_is_not_found(client: ollama.Client, gpt: openai.OpenAI) -> None:
+def test_a_model_that_is_not_here_is_not_found(client: ollama.Client) -> None:
     for ask_for in (client.show, client.delete, lambda name: client.chat(name, SAY)):
         with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as refusal:
             ask_for("nope")
         assert refusal.value.status_code == 404
-    with pytest.raises(openai.NotFoundError) as missing:
-        gpt.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hi"}])
-    assert missing.value.code == "model_not_found"
 
 
 @pytest.fixture(scope="module")
 def workshop(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ollama.Client]:
     """Ollama's client of a server whose models may be changed."""
     folder = tmp_path_factory.mktemp("workshop")
-    with serving(folder / "home", own_models(models_dir, folder / "models")) as server:
-        with ollama.Client(host=server.url) as made:
-            yield made
+    with (
+        serving(folder / "home", own_models(models_dir, folder / "models")) as server,
+        ollama.Client(host=server.url) as made,
+    ):
+        yield made
 
 
 def test_a_copy_answers_and_can_be_deleted(workshop: ollama.Client) -> None:
@@ -281,7 +273,9 @@ def test_a_model_is_made_from_another_one(workshop: ollama.Client) -> None:
     workshop.delete("made")
 
 
-def test_a_model_is_made_from_a_blob_that_was_sent(workshop: ollama.Client, models_dir: Path, tmp_path: Path) -> None:
+def test_a_model_is_made_from_a_blob_that_was_sent(
+    workshop: ollama.Client, models_dir: Path, tmp_path: Path
+) -> None:
     [weights] = (path for path in (models_dir / "blobs").iterdir() if path.stat().st_size > 1 << 20)
     digest = workshop.create_blob(weights)
     assert digest == "sha256:" + weights.name.removeprefix("sha256-")
@@ -312,184 +306,3 @@ def test_a_long_conversation_loses_its_oldest_turns(workshop: ollama.Client) -> 
     assert reply.prompt_eval_count
     assert 64 < reply.prompt_eval_count < 256
     workshop.delete("short")
-
-
-def test_openai_chats(gpt: openai.OpenAI) -> None:
-    reply = gpt.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=4, temperature=0
-    )
-    assert reply.object == "chat.completion"
-    assert reply.choices[0].message.content
-    assert reply.choices[0].finish_reason == "length"
-    assert reply.usage
-    assert reply.usage.completion_tokens == 4
-    assert reply.usage.total_tokens == reply.usage.prompt_tokens + 4
-
-
-def test_openai_streams_one_role_many_words_and_the_usage(gpt: openai.OpenAI) -> None:
-    chunks = list(
-        gpt.chat.completions.create(
-            model=MODEL,
-            messages=[{"role": "user", "content": "Hi"}],
-            max_completion_tokens=5,
-            stream=True,
-            stream_options={"include_usage": True},
-        )
-    )
-    assert len({chunk.id for chunk in chunks}) == 1
-    assert chunks[0].choices[0].delta.role == "assistant"
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1])
-    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]][-1] == "length"
-    assert chunks[-1].choices == []
-    assert chunks[-1].usage
-    assert chunks[-1].usage.completion_tokens == 5
-
-
-def test_openais_async_client_streams(server: Server) -> None:
-    async def use() -> str:
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
-            stream = await gpt.chat.completions.create(
-                model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=5, stream=True
-            )
-            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
-
-    assert asyncio.run(use())
-
-
-def test_openai_completes_and_gives_log_probabilities(gpt: openai.OpenAI) -> None:
-    reply = gpt.completions.create(
-        model=MODEL, prompt="The capital of France is", max_tokens=4, temperature=0, logprobs=2
-    )
-    assert "Paris" in reply.choices[0].text
-    logprobs = reply.choices[0].logprobs
-    assert logprobs
-    assert logprobs.tokens
-    assert "".join(logprobs.tokens) == reply.choices[0].text
-    assert logprobs.text_offset == [0, *(len("".join(logprobs.tokens[:n])) for n in range(1, 4))]
-    stream = gpt.completions.create(model=MODEL, prompt="One, two,", max_tokens=4, stream=True)
-    assert "".join(chunk.choices[0].text for chunk in stream)
-
-
-def test_openai_parses_a_schema(gpt: openai.OpenAI) -> None:
-    reply = gpt.chat.completions.parse(
-        model=MODEL,
-        messages=[{"role": "user", "content": "Describe a dog as JSON with name and legs."}],
-        response_format=Animal,
-        temperature=0,
-        max_tokens=100,
-    )
-    assert isinstance(reply.choices[0].message.parsed, Animal)
-
-
-def test_openai_keeps_seed_stop_and_bias(gpt: openai.OpenAI) -> None:
-    def text(**more: Any) -> str:
-        reply = gpt.completions.create(model=MODEL, prompt="1, 2, 3, 4,", max_tokens=12, temperature=0, **more)
-        return reply.choices[0].text
-
-    assert "7" not in text(stop=[" 7"])
-    usual = text()
-    assert text(seed=7) == usual
-    banned = ask_tokens(gpt, " 5")
-    assert " 5" not in text(logit_bias={str(token): -100 for token in banned})
-
-
-def ask_tokens(gpt: openai.OpenAI, text: str) -> list[int]:
-    """The tokens of a text, by the context of an answer that has none of its own."""
-    base = Server(str(gpt.base_url).removesuffix("/v1/"), Path(), None)  # type: ignore[arg-type]
-    body = {"model": MODEL, "prompt": text, "template": "{{ .Prompt }}", "stream": False}
-    reply = ask(base, "POST", "/api/generate", body | {"options": {"num_predict": 1, "temperature": 0}}).json
-    return list(reply["context"][: reply["prompt_eval_count"]])
-
-
-def test_openai_embeds_as_numbers_and_as_bytes(gpt: openai.OpenAI, client: ollama.Client) -> None:
-    vector = gpt.embeddings.create(model=MODEL, input=["cat"], encoding_format="float").data[0].embedding
-    packed = gpt.embeddings.create(model=MODEL, input="cat").data[0].embedding  # base64 on the wire
-    assert packed == pytest.approx(vector, abs=1e-5)
-    assert list(client.embed(MODEL, "cat").embeddings[0]) == pytest.approx(vector, abs=1e-5)
-
-
-def test_openai_lists_models(gpt: openai.OpenAI) -> None:
-    assert [model.id for model in gpt.models.list()] == [MODEL]
-    assert gpt.models.retrieve(MODEL).id == MODEL
-
-
-def test_a_prompt_longer_than_the_context_is_a_bad_request_to_openai(gpt: openai.OpenAI) -> None:
-    messages: Any = [{"role": "user", "content": "word " * 5000}]
-    for stream in (False, True):
-        with pytest.raises(openai.BadRequestError) as refusal:
-            gpt.chat.completions.create(model=MODEL, messages=messages, stream=stream)
-        assert refusal.value.code == "context_length_exceeded"
-        assert refusal.value.param == "messages"
-        assert "4096" in refusal.value.message
-
-
-def test_a_bad_request_names_its_parameter_to_openai(gpt: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as refusal:
-        gpt.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": 7}])  # type: ignore[typeddict-item]
-    assert str(refusal.value.param).startswith("messages.0.content")
-
-
-@pytest.mark.parametrize("path", ["/api/health", "/healthz"])
-def test_the_server_says_that_it_is_alive(server: Server, path: str) -> None:
-    assert ask(server, "GET", path).json == {"status": "ok"}
-    assert ask(server, "HEAD", path).status == 200
-
-
-def test_the_server_says_that_it_is_ready(server: Server) -> None:
-    assert ask(server, "GET", "/readyz").json == {"status": "ready"}
-
-
-def test_the_root_says_what_clients_look_for(server: Server) -> None:
-    assert ask(server, "GET", "/").body == b"Ollama is running"
-    assert ask(server, "HEAD", "/").status == 200
-    assert set(ask(server, "GET", "/api/version").json) == {"version", "hutch"}
-
-
-def test_the_description_of_the_api_is_whole(server: Server) -> None:
-    described = ask(server, "GET", "/openapi.json").json
-    assert described["openapi"].startswith("3.")
-    assert described["info"]["title"] == "Hutch"
-    operations = [
-        (path, method, operation)
-        for path, methods in described["paths"].items()
-        for method, operation in methods.items()
-    ]
-    assert {"/api/chat", "/v1/chat/completions", "/api/blobs/{digest}"} <= set(described["paths"])
-    assert all(operation["summary"] for _, _, operation in operations)
-    names = [operation["operationId"] for _, _, operation in operations]
-    chat = described["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert {"model", "messages", "options"} <= set(chat["properties"])
-    assert names
-    known = set(described.get("components", {}).get("schemas", {}))
-    wanted = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
-    assert wanted <= known
-
-
-def test_the_page_of_the_api_loads_nothing_from_elsewhere(server: Server) -> None:
-    page = ask(server, "GET", "/docs")
-    assert page.headers["Content-Type"].startswith("text/html")
-    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.body.decode())
-    assert len(loaded) == 3
-    assert not re.findall(rb"https?://", page.body)
-    for path in loaded:
-        assert path.startswith("/docs/")
-        assert ask(server, "GET", path).status == 200
-    assert ask(server, "GET", "/docs/../server.py").status == 404
-    assert ask(server, "GET", "/docs/none.js").status == 404
-
-
-def test_what_is_not_there_is_said_in_the_words_of_each_dialect(server: Server) -> None:
-    assert ask(server, "GET", "/nowhere").body == b"404 page not found"
-    assert ask(server, "GET", "/v1/nowhere").json["error"]["type"] == "not_found_error"
-    assert ask(server, "GET", "/api/chat").status == 405
-    assert ask(server, "PUT", "/v1/models").status == 405
-
-
-def test_a_gone_client_library_leaves_no_slot_behind(server: Server) -> None:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
-        stream = gpt.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": "Count to a thousand."}], stream=True
-        )
-        next(iter(stream))
-        stream.close()
-    eventually(lambda: not running(server)[MODEL]["busy"], 0.5, "nothing is being answered")

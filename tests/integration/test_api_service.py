@@ -1,0 +1,65 @@
+"""What a server says of itself, as anybody may ask."""
+
+import json
+import re
+
+import pytest
+
+from tests.conftest import Server
+from tests.contract.live import ask
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/healthz"])
+def test_the_server_says_that_it_is_alive(server: Server, path: str) -> None:
+    assert ask(server, "GET", path).json == {"status": "ok"}
+    assert ask(server, "HEAD", path).status == 200
+
+
+def test_the_server_says_that_it_is_ready(server: Server) -> None:
+    assert ask(server, "GET", "/readyz").json == {"status": "ready"}
+
+
+def test_the_root_says_what_clients_look_for(server: Server) -> None:
+    assert ask(server, "GET", "/").body == b"Ollama is running"
+    assert ask(server, "HEAD", "/").status == 200
+    assert set(ask(server, "GET", "/api/version").json) == {"version", "hutch"}
+
+
+def test_the_description_of_the_api_is_whole(server: Server) -> None:
+    described = ask(server, "GET", "/openapi.json").json
+    assert described["openapi"].startswith("3.")
+    assert described["info"]["title"] == "Hutch"
+    operations = [
+        (path, method, operation)
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert {"/api/chat", "/v1/chat/completions", "/api/blobs/{digest}"} <= set(described["paths"])
+    assert all(operation["summary"] for _, _, operation in operations)
+    names = [operation["operationId"] for _, _, operation in operations]
+    chat = described["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"model", "messages", "options"} <= set(chat["properties"])
+    assert names
+    known = set(described.get("components", {}).get("schemas", {}))
+    wanted = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
+    assert wanted <= known
+
+
+def test_the_page_of_the_api_loads_nothing_from_elsewhere(server: Server) -> None:
+    page = ask(server, "GET", "/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.body.decode())
+    assert len(loaded) == 3
+    assert not re.findall(rb"https?://", page.body)
+    for path in loaded:
+        assert path.startswith("/docs/")
+        assert ask(server, "GET", path).status == 200
+    assert ask(server, "GET", "/docs/../server.py").status == 404
+    assert ask(server, "GET", "/docs/none.js").status == 404
+
+
+def test_what_is_not_there_is_said_in_the_words_of_each_dialect(server: Server) -> None:
+    assert ask(server, "GET", "/nowhere").body == b"404 page not found"
+    assert ask(server, "GET", "/v1/nowhere").json["error"]["type"] == "not_found_error"
+    assert ask(server, "GET", "/api/chat").status == 405
+    assert ask(server, "PUT", "/v1/models").status == 405

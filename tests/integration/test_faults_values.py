@@ -1,0 +1,124 @@
+"""Numbers at and past their edges, and odd schemas: used or refused by name, never a 5xx."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hutch.core.options import OPTION_TYPES
+from tests.conftest import MODEL, Server
+from tests.contract.live import Reply, ask, generate, running
+
+PLAIN: dict[str, Any] = {"model": MODEL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
+
+
+def post(server: Server, path: str, body: object) -> Reply:
+    """One POST that must not be a failure of the server's own."""
+    reply = ask(server, "POST", path, body)
+    assert reply.status < 500, (reply.status, reply.body[:300])
+    return reply
+
+
+EDGES: list[Any] = [
+    -2,
+    -1,
+    0,
+    1,
+    1.5,
+    1 << 31,
+    (1 << 31) - 1,
+    1 << 32,
+    1 << 63,
+    -(1 << 63),
+    1 << 64,
+    10**30,
+    "1",
+    True,
+    [],
+    {},
+]
+
+
+@pytest.fixture(scope="module")
+def loaded_for_good(server: Server) -> Iterator[Server]:
+    """The server, with the model in it kept; afterwards as it was."""
+    yield server
+    ask(server, "POST", "/api/generate", {"model": MODEL, "keep_alive": 0})
+
+
+RELOADING = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
+
+
+@pytest.mark.parametrize("option", sorted(set(OPTION_TYPES) - set(RELOADING)))
+def test_no_value_of_an_option_makes_the_server_or_its_worker_fail(
+    loaded_for_good: Server, option: str
+) -> None:
+    for value in EDGES:
+        options = {"num_predict": 1, "stop": list("aeiou,. \n"), option: value}
+        body = {**PLAIN, "raw": True, "options": options}
+        reply = post(loaded_for_good, "/api/generate", body)
+        assert reply.status in (200, 400), (value, reply.body)
+        if reply.status == 400:
+            assert option in reply.error, (value, reply.error)
+    assert generate(loaded_for_good, options={"num_predict": 2}).status == 200
+
+
+@pytest.mark.parametrize("option", ["num_ctx", "num_batch", "num_thread", "main_gpu", "num_gpu"])
+def test_values_that_no_loaded_model_can_have_are_refused_by_name(server: Server, option: str) -> None:
+    pid = running(server).get(MODEL, {}).get("pid")
+    values: list[Any] = [-2, 1 << 31, 1 << 63, -(1 << 63), 10**30, "1", True, []]
+    for value in values:
+        reply = post(server, "/api/generate", {**PLAIN, "options": {option: value}})
+        assert reply.status == 400
+        assert option in reply.error
+    assert running(server).get(MODEL, {}).get("pid") == pid
+
+
+def test_deep_and_repeating_schemas_are_refused_before_the_engine_sees_them(server: Server) -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(40):
+        deep = {"type": "object", "properties": {"a": deep}}
+    for schema in (
+        deep,
+        {"type": "string", "pattern": "^a{100000}$"},
+        {"type": "array", "maxItems": 1 << 40},
+        {"enum": ["x" * 100] * 10_000},
+    ):
+        began = time.monotonic()
+        reply = post(server, "/api/generate", {**PLAIN, "format": schema})
+        assert reply.status == 400
+        assert "format" in reply.error
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$ref": "#/definitions/none"},
+        {"$ref": "http://127.0.0.1:9/schema"},
+        {"$ref": "file:///etc/passwd"},
+        {"type": "nonsense"},
+        {"type": "string", "pattern": "(a+)+b"},
+        {"type": "string", "pattern": "["},
+        {
+            "definitions": {"a": {"$ref": "#/definitions/b"}, "b": {"$ref": "#/definitions/a"}},
+            "$ref": "#/definitions/a",
+        },
+        {"not": {}},
+        {"type": ["object", 7]},
+    ],
+    ids=str,
+)
+def test_an_odd_schema_is_used_or_refused_and_harms_nobody(server: Server, schema: dict[str, Any]) -> None:
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    few = {"options": {"num_predict": 2}, "stream": False}
+    for path, extra in (
+        ("/api/chat", {"format": schema, **few}),
+        (
+            "/v1/chat/completions",
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}},
+        ),
+    ):
+        assert post(server, path, {**chat, **extra}).status in (200, 400)

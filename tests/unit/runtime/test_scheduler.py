@@ -1,0 +1,246 @@
+"""The table of loaded models, with workers that are made up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hutch.config import Settings
+from hutch.core.backend import WorkerState
+from hutch.core.chat import LoadOptions
+from hutch.core.errors import Busy, EngineFailed, NotFound
+from hutch.core.models import Details, Model, StoredModel
+from hutch.core.names import ModelName
+from hutch.engines.protocol import LaunchPlan
+from hutch.runtime import loaded as loaded_module
+from hutch.runtime import machine
+from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.worker import SocketFolder
+from tests.gguf_files import tiny_model
+
+SMALL, OTHER = ModelName.parse("small"), ModelName.parse("other")
+NOTHING = LoadOptions()
+
+
+class FakeWorker:
+    """A worker without a process: it starts when `gate` is open, and ends when stopped or killed."""
+
+    alive: set["FakeWorker"]
+    gate: asyncio.Event
+    failure: EngineFailed | None
+    client = None
+
+    def __init__(self, plan: LaunchPlan, log: Path) -> None:
+        self.plan = plan
+        self.pid = None
+        self.started_at = 0.0
+        self.ended = asyncio.Event()
+
+    async def start(self, timeout_s: float) -> None:
+        """Start once the gate is open."""
+        FakeWorker.alive.add(self)
+        try:
+            await FakeWorker.gate.wait()
+            if FakeWorker.failure:
+                raise FakeWorker.failure
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> int:
+        """Wait for the end."""
+        await self.ended.wait()
+        return -9
+
+    async def stop(self) -> None:
+        """End."""
+        FakeWorker.alive.discard(self)
+        self.ended.set()
+        await asyncio.sleep(0)
+
+
+class Shelf:
+    """A library of two models, both of one small file."""
+
+    def __init__(self, weights: Path) -> None:
+        self.weights = weights
+
+    def open(self, name: ModelName) -> Model:
+        """The model of that name."""
+        self.stamp(name)
+        return Model(StoredModel(name, "0" * 64, 1, datetime.now(UTC), Details()), (self.weights,))
+
+    def stamp(self, name: ModelName) -> object:
+        """Always the same."""
+        if name not in (SMALL, OTHER):
+            raise NotFound("no such model")
+        return 1
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a story with a scheduler; afterwards no worker may be left."""
+    weights = tmp_path / "model.gguf"
+    weights.write_bytes(tiny_model())
+    monkeypatch.setattr(loaded_module, "Worker", FakeWorker)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (1 << 40, 1 << 40))
+
+    def tell(story: Callable[[Scheduler], Awaitable[None]], **settings: object) -> None:
+        async def whole() -> None:
+            FakeWorker.alive, FakeWorker.gate, FakeWorker.failure = set(), asyncio.Event(), None
+            FakeWorker.gate.set()
+            scheduler = Scheduler(Shelf(weights), Settings(**settings), SocketFolder(unix=False))  # type: ignore[arg-type]
+            try:
+                await asyncio.wait_for(story(scheduler), 10)
+            finally:
+                await scheduler.close()
+            assert not FakeWorker.alive
+
+        asyncio.run(whole())
+
+    return tell
+
+
+async def use(scheduler: Scheduler, name: ModelName, keep_alive_s: float | None = None) -> None:
+    """Use a model and be done with it."""
+    async with scheduler.use(name, NOTHING, keep_alive_s) as (loaded, _):
+        await loaded.ready(1)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something holds."""
+    while not condition():  # noqa: ASYNC110  # the condition belongs to nobody who could set an event
+        await asyncio.sleep(0)
+
+
+def test_a_model_that_is_unloaded_while_it_loads_leaves_no_worker(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        FakeWorker.gate.clear()
+        loading = asyncio.create_task(use(scheduler, SMALL))
+        await until(lambda: bool(FakeWorker.alive))
+        assert await scheduler.unload(SMALL)
+        FakeWorker.gate.set()
+        await loading
+        await until(lambda: not FakeWorker.alive and not scheduler.running())
+
+    run(story)
+
+
+def test_a_load_goes_on_when_whoever_asked_for_it_leaves(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        FakeWorker.gate.clear()
+        loading = asyncio.create_task(use(scheduler, SMALL, 60))
+        await until(lambda: bool(FakeWorker.alive))
+        loading.cancel()
+        await asyncio.wait((loading,))
+        FakeWorker.gate.set()
+        await until(lambda: any(row.state is WorkerState.READY for row in scheduler.running()))
+        await use(scheduler, SMALL)
+        assert len(FakeWorker.alive) == 1
+
+    run(story)
+
+
+def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        FakeWorker.gate.clear()
+        FakeWorker.failure = EngineFailed("the file is no model")
+        waiting = [asyncio.create_task(use(scheduler, SMALL)) for _ in range(3)]
+        await until(lambda: bool(FakeWorker.alive))
+        FakeWorker.gate.set()
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert "the file is no model" in str(outcome)
+        assert not scheduler.running()
+
+    run(story)
+
+
+def test_stopping_a_model_in_use_holds_even_where_the_request_wanted_it_kept(
+    run: Callable[..., None],
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, NOTHING, 300.0):
+            await scheduler.unload(SMALL)
+            assert len(FakeWorker.alive) == 1
+        await until(lambda: not FakeWorker.alive)
+
+    run(story)
+
+
+def test_a_second_model_evicts_the_idle_one_and_waits_for_the_busy_one(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL)
+        await use(scheduler, OTHER)
+        assert [row.model.name for row in scheduler.running()] == [OTHER]
+        async with scheduler.use(OTHER, NOTHING, None):
+            waiting = asyncio.create_task(use(scheduler, SMALL))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+        await waiting
+        assert [row.model.name for row in scheduler.running()] == [SMALL]
+
+    run(story, max_loaded_models=1)
+
+
+def test_many_at_once_need_one_load(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await asyncio.gather(*(use(scheduler, SMALL) for _ in range(20)))
+        assert len(FakeWorker.alive) == 1
+
+    run(story)
+
+
+def test_more_than_may_wait_for_a_load_are_told_so(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        FakeWorker.gate.clear()
+        first = [asyncio.create_task(use(scheduler, name)) for name in (SMALL, OTHER)]
+        await until(lambda: bool(FakeWorker.alive))
+        with pytest.raises(Busy):
+            await use(scheduler, OTHER)
+        FakeWorker.gate.set()
+        await asyncio.gather(*first)
+
+    run(story, max_queue=1)
+
+
+def test_a_larger_context_reloads_once_the_requests_on_the_smaller_one_are_done(
+    run: Callable[..., None],
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, LoadOptions(num_ctx=8), None) as (first, _):
+            larger = asyncio.create_task(_num_ctx(scheduler, 16))
+            await asyncio.sleep(0.01)
+            assert not larger.done()
+            assert first.plan.num_ctx == 8
+        assert await larger == 16
+        assert len(FakeWorker.alive) == 1
+
+    run(story)
+
+
+async def _num_ctx(scheduler: Scheduler, wanted: int) -> int:
+    async with scheduler.use(SMALL, LoadOptions(num_ctx=wanted), None) as (loaded, _):
+        return loaded.plan.num_ctx
+
+
+def test_a_worker_that_dies_is_replaced(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, NOTHING, None) as (loaded, _):
+            first = await loaded.ready(1)
+            assert isinstance(first, FakeWorker)
+            first.ended.set()
+            FakeWorker.alive.discard(first)
+            await loaded.lost(first)
+            assert await loaded.ready(5) is not first
+
+    run(story)
+
+
+def test_an_idle_model_goes_when_its_time_is_up(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL, 0.01)
+        await until(lambda: not scheduler.running())
+
+    run(story)
