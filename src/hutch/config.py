@@ -106,10 +106,11 @@ def load(**flags: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadInput(
-            f"setting {name!r}: {first['msg']}",
-            hint=f"Look at {places.home() / 'hutch.toml'} and at the variables HUTCH_{name.upper()} and OLLAMA_{name.upper()}.",
-        ) from error
+        hint = f"Look at {places.home() / 'hutch.toml'}"
+        if first["type"] != "extra_forbidden":  # which only a file can bring
+            hint += f" and at the variables HUTCH_{name.upper()} and OLLAMA_{name.upper()}"
+        message = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"setting {name!r}: {message}", hint=f"{hint}.") from error
     except ValueError as error:  # a file that is no TOML
         raise BadInput(
             f"{places.home() / 'hutch.toml'}: {error}", hint="Mend the file, or move it away."

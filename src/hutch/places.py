@@ -149,6 +149,11 @@ def server_settings() -> tuple[str, ...]:
     )  # an empty one means: none of them
 
 
+def server_environment() -> dict[str, str]:
+    """The environment for a server that is started from here: its folders are the ones that are meant here."""
+    return {**os.environ, "HUTCH_HOME": str(home()), "HUTCH_MODELS": str(models())}
+
+
 _FOR_WORKERS = re.compile(
     r"PATH|HOME|USER|LANG|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|LD_LIBRARY_PATH|DYLD_.*|PYTHON.*|VIRTUAL_ENV|"
     r"(CUDA|HIP|ROCR|ROCM|HSA|GPU|GGML|OMP|GOMP|KMP|MKL|VK|LLAMA)_.*"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -149,3 +150,46 @@ def test_help_needs_nothing(hutch: Hutch) -> None:
     assert hutch().stdout == hutch("help").stdout == hutch("-h").stdout
     assert hutch("help", "run").stdout == hutch("run", "--help").stdout
     assert hutch("--version").stdout == "hutch version is 0.1.0\n"
+
+
+def test_run_says_why_the_server_did_not_start_and_doctor_says_it_before(hutch: Hutch, home: Path) -> None:
+    home.mkdir()
+    (home / "hutch.toml").write_text("bogus = 1\n")
+    tried = hutch("run", "any", "hi")
+    assert tried.returncode == 10
+    assert "the server did not start: setting 'bogus'" in tried.stderr
+    looked = hutch("doctor")
+    assert looked.returncode == 1
+    assert "fail  settings: setting 'bogus'" in looked.stdout
+
+
+def test_what_is_no_text_is_refused_in_a_line(hutch: Hutch) -> None:
+    refused = hutch("create", os.fsdecode(b"\xff"), "-f", "none")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_a_refusal_with_the_next_step(
+    hutch: Hutch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    refused = hutch("pull", "./Tiny Model.gguf", HUTCH_HOME=str(tmp_path / "file"))
+    assert refused.returncode != 0
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_background_server_uses_the_folders_that_are_meant_here(hutch: Hutch, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    pulled = hutch("pull", "./Tiny Model.gguf", HUTCH_HOME="mine", HUTCH_MODELS="models here")
+    assert pulled.returncode == 0
+    hutch("run", "tiny-model", "hi", HUTCH_HOME="mine", HUTCH_MODELS="models here")
+    log = (tmp_path / "mine" / "logs" / "server.log").read_text()
+    assert f"models in {tmp_path / 'models here'}" in log
+    assert not (tmp_path / "mine" / "mine").exists()
+    _end_server(log)
+
+
+def _end_server(log: str) -> None:
+    """End the server whose process number stands in its log."""
+    started = next(line for line in log.splitlines() if "Started server process" in line)
+    os.kill(int(started.rsplit("[", 1)[1].rstrip("]")), signal.SIGTERM)

@@ -1,6 +1,7 @@
 """A server started in the background, for `hutch run`."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -23,7 +24,9 @@ def ensure() -> None:
         return
     if not places.server_address().is_loopback:  # one that listens to others is for a person to start
         raise http.unreachable(places.server_address())
-    _await(_start())
+    log = places.server_log()
+    before_bytes = log.stat().st_size if log.exists() else 0
+    _await(_start(), log, before_bytes)
     print(
         "started a server in the background (it leaves five minutes after its last request)", file=sys.stderr
     )
@@ -44,6 +47,7 @@ def _start() -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             cwd=places.home(),
+            env=places.server_environment(),
             start_new_session=True,
             creationflags=detached,
         )
@@ -56,19 +60,29 @@ def _rotate(log: Path) -> None:
             log.replace(log.with_name(f"{log.name}.1"))
 
 
-def _await(server: subprocess.Popen[bytes]) -> None:
+def _await(server: subprocess.Popen[bytes], log: Path, before_bytes: int) -> None:
+    """Return once the server answers. Raises Unreachable in the server's own words where it does not."""
     deadline = time.monotonic() + _READY_WITHIN_S
     while not side.is_answering():
         if server.poll() is not None and not side.is_answering():
             raise Unreachable(
-                f"the server did not start (exit code {server.returncode})",
-                hint=f"Look at {places.server_log()}.",
+                f"the server did not start: {_last_words(log, before_bytes) or f'exit code {server.returncode}'}",
+                hint=f"All that it said is in {log}.",
             )
         if time.monotonic() > deadline:
             server.terminate()
             raise Unreachable(
-                f"the server was not ready after {_READY_WITHIN_S:.0f} s",
-                hint=f"Look at {places.server_log()}.",
+                f"the server was not ready after {_READY_WITHIN_S:.0f} s", hint=f"Look at {log}."
             )
         time.sleep(_LOOK_EVERY_S)
     server.returncode = 0  # it outlives this command: no ResourceWarning about that
+
+
+def _last_words(log: Path, before_bytes: int) -> str:
+    """The error that the server ended with, and what it says to do."""
+    with log.open("rb") as said:
+        is_new = said.seek(0, os.SEEK_END) < before_bytes  # the old one was put aside
+        said.seek(0 if is_new else before_bytes)
+        lines = said.read().decode(errors="replace").splitlines()
+    errors = [at for at, line in enumerate(lines) if line.startswith("Error: ")]
+    return " ".join(lines[errors[-1] :]).removeprefix("Error: ") if errors else ""

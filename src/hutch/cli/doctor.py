@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import hutch
-from hutch import places
+from hutch import config, places
 from hutch.cli import columns, plain, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
-from hutch.store import layout, listing, sweep
+from hutch.store import catalog, layout, listing, sweep
 
 _LITTLE_DISK_BYTES = 2 * 10**9
 _LITTLE_MEMORY_BYTES = 10**9
@@ -62,13 +62,28 @@ def _folders() -> Iterator[Check]:
         if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
             setting = "HUTCH_HOME" if name == "home" else "HUTCH_MODELS"
             yield Check(
-                name, "fail", f"{there} cannot be written to", f"Change its rights, or set {setting}."
+                name, "fail", f"{folder} cannot be written to", f"Change its rights, or set {setting}."
             )
             continue
         free_bytes = shutil.disk_usage(there).free
         step = "" if free_bytes > _LITTLE_DISK_BYTES else "Make room: 'hutch prune', or 'hutch rm'."
         size = columns.human_size(free_bytes)
         yield Check(name, "warn" if step else "ok", f"{folder}, {size} free", step)
+
+
+def _settings() -> Iterator[Check]:
+    """What a server would stumble over when it starts or pulls."""
+    try:
+        settings = config.load()
+        known = catalog.load(places.home() / "catalog.toml")
+    except HutchError as error:
+        yield Check("settings", "fail", error.message, error.hint)
+        return
+    binary = settings.llama_server
+    if binary is not None and not os.access(binary, os.X_OK):
+        yield Check("settings", "fail", f"{binary} cannot be run", "Mend HUTCH_LLAMA_SERVER, or unset it.")
+    else:
+        yield Check("settings", "ok", f"they are in order; the catalog has {len(known.entries)} models")
 
 
 def _engine() -> Iterator[Check]:
@@ -170,6 +185,7 @@ def _memory() -> Iterator[Check]:
 _LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _versions,
     _folders,
+    _settings,
     _engine,
     _server,
     _models,

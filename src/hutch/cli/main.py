@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import hutch
 from hutch import places
 from hutch.cli import commands, plain, side
-from hutch.core.errors import HutchError, Unreachable
+from hutch.core.errors import BadInput, Forbidden, HutchError, Unreachable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,9 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-    except HutchError as error:
-        plain.error(error)
-        return error.exit_code
+    except (HutchError, UnicodeEncodeError, PermissionError) as error:
+        known = _known(error)
+        plain.error(known)
+        return known.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `hutch list | head -1`: what is left to flush goes nowhere
@@ -29,6 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     else:
         return code
+
+
+def _known(error: HutchError | UnicodeEncodeError | PermissionError) -> HutchError:
+    """The error in Hutch's words, with what to do."""
+    if isinstance(error, UnicodeEncodeError):  # bytes that are no text come in as lone surrogates
+        return BadInput("what was typed or piped is not UTF-8", hint="Convert it, for instance with iconv.")
+    if isinstance(error, PermissionError):
+        return Forbidden(str(error), hint="Change its rights, or set HUTCH_HOME to a folder of your own.")
+    return error
 
 
 def _dispatch(words: list[str]) -> int:
