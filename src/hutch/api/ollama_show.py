@@ -5,7 +5,7 @@ from typing import Any
 
 from hutch.core.listing import details_json
 from hutch.core.models import Model
-from hutch.formats import gguf, modelfile
+from hutch.formats import gguf, headers, modelfile
 from hutch.prompt.capabilities import capabilities, chat_template
 
 JsonDict = dict[str, Any]
@@ -14,7 +14,7 @@ _LONG = 5  # arrays with more items are left out unless asked for
 
 def description(model: Model, *, verbose: bool) -> JsonDict:
     """All that the store and the file's header tell. Reads the file."""
-    facts = gguf.read(model.weights[0])
+    facts = (gguf.read if verbose else headers.header)(model.weights[0])
     info = {
         key: _shown(value, verbose=verbose)
         for key, value in facts.metadata.items()

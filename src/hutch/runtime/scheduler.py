@@ -15,7 +15,7 @@ from hutch.core.models import Model
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
 from hutch.engines.protocol import engine_name
-from hutch.formats import gguf
+from hutch.formats import headers
 from hutch.runtime import machine
 from hutch.runtime.conversation import voice_of
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves
@@ -136,7 +136,7 @@ class Scheduler:
         stamp = self._library.stamp(name)
         model = await asyncio.to_thread(self._library.open, name)
         _check_runs(model)
-        facts = await asyncio.to_thread(gguf.read, model.weights[0])
+        facts = await asyncio.to_thread(headers.header, model.weights[0])
         plan = launch_plan(model, facts, options, self._settings)
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
