@@ -1,6 +1,7 @@
 """`/v1/chat/completions` and `/v1/completions`."""
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class OpenAIChat:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _Shape(ABC):
     """How a kind of completion is written. `id` and `created` are the same in every chunk of a stream."""
 
     id: str
@@ -98,21 +99,21 @@ class _Shape:
             "system_fingerprint": "fp_hutch",
         }
 
+    @abstractmethod
     def first(self) -> JsonDict | None:
         """What a stream begins with, if anything."""
-        raise NotImplementedError
 
+    @abstractmethod
     def piece(self, chunk: Chunk) -> JsonDict:
         """A chunk of a stream."""
-        raise NotImplementedError
 
+    @abstractmethod
     def usage(self, usage: Usage) -> JsonDict:
         """The chunk of a stream that tells what it took."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, chunks: list[Chunk]) -> JsonDict:
         """The reply that is no stream."""
-        raise NotImplementedError
 
 
 class _ChatShape(_Shape):
