@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from hutch.api.body import BodyTooSlow, pieces
 from hutch.api.route import Call, Dialect, Route
@@ -17,7 +18,6 @@ from hutch.core.errors import BadInput, Busy, HutchError, Unauthenticated
 from hutch.security.authn import Authenticator
 
 _log = logging.getLogger(__name__)
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Gate:
@@ -27,28 +27,25 @@ class Gate:
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
 
-    def endpoint(self, route: Route) -> Endpoint:
-        """The function that a server calls for this route. Raises TypeError for a route without an action."""
-        if not isinstance(route.action, Action):
-            raise TypeError(f"{route.path} declares no action")
+    def endpoint(self, route: Route) -> "Endpoint":
+        """The ASGI application of this route. Raises TypeError for a route without an action."""
+        return Endpoint(self, route)
 
-        async def endpoint(request: Request) -> Response:
-            try:
-                async with _cancelled_if_client_leaves(request) as start_watching:
-                    who = ANONYMOUS if route.public else self.principal(request)
-                    body = None if route.raw_body or route.body is None else await self._body(request, route)
-                    if not route.raw_body:
-                        start_watching()
-                    return await route.handle(Call(who, request, body))
-            except HutchError as error:
-                return error_response(route.dialect, error)
-            except ClientDisconnect:
-                return Response(status_code=499)
-            except Exception:  # noqa: BLE001  # the edge: whatever this is, the client gets an answer and the log the reason
-                return error_response(route.dialect, internal_error())
-
-        endpoint.__name__ = route.handle.__name__
-        return endpoint
+    async def response(self, route: Route, request: Request) -> Response:
+        """What the route answers, if it is asked."""
+        try:
+            async with _cancelled_if_client_leaves(request) as start_watching:
+                who = ANONYMOUS if route.public else self.principal(request)
+                body = None if route.raw_body or route.body is None else await self._body(request, route)
+                if not route.raw_body:
+                    start_watching()
+                return await route.handle(Call(who, request, body))
+        except HutchError as error:
+            return error_response(route.dialect, error)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:  # noqa: BLE001  # the edge: whatever this is, the client gets an answer and the log the reason
+            return error_response(route.dialect, internal_error())
 
     def principal(self, request: Request) -> Principal:
         """Who sends this. Raises Unauthenticated."""
@@ -68,6 +65,21 @@ class Gate:
             return route.body.model_validate_json(raw)
         except ValidationError as error:
             raise InvalidBody(error) from error
+
+
+class Endpoint:
+    """One route behind the gate, as an ASGI application."""
+
+    def __init__(self, gate: Gate, route: Route) -> None:
+        if not isinstance(route.action, Action):
+            raise TypeError(f"{route.path} declares no action")
+        self._gate = gate
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        response = await self._gate.response(self._route, Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 class InvalidBody(BadInput):

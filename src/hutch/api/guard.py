@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,10 +25,16 @@ def origin_pattern(extra: Iterable[str]) -> str:
 
 
 class Guard:
-    """Refuses foreign origins; on a loopback server also foreign Host headers, which DNS rebinding would bring."""
+    """Refuses foreign origins; on a loopback server also foreign Host headers, which DNS rebinding would bring.
+
+    Web pages of the other origins are told that they may read the answers.
+    """
 
     def __init__(self, app: ASGIApp, *, origins: str, check_host: bool) -> None:
         self._app = app
+        self._for_pages = CORSMiddleware(
+            app, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]
+        )
         self._origins = re.compile(origins)
         self._check_host = check_host
 
@@ -45,6 +52,8 @@ class Guard:
                 )
                 refusal = PlainTextResponse(f"{why}\n", 403)
                 return await refusal(scope, receive, send)
+            if origin:
+                return await self._for_pages(scope, receive, send)
         return await self._app(scope, receive, send)
 
 

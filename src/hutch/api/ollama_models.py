@@ -135,7 +135,7 @@ class OllamaModels:
         get, post = ("GET",), ("POST",)
         blob = "/api/blobs/{digest}"
         return (
-            Route(("GET", "HEAD"), "/api/tags", Action.LIST_MODELS, self.tags, OLLAMA, summary="List models"),
+            Route(("GET",), "/api/tags", Action.LIST_MODELS, self.tags, OLLAMA, summary="List models"),
             Route(get, "/api/ps", Action.SEE_RUNNING, self.ps, OLLAMA, summary="List loaded models"),
             Route(
                 post, "/api/show", Action.READ_MODEL, self.show, OLLAMA, ShowBody, summary="Describe a model"

@@ -5,21 +5,19 @@ import contextlib
 import functools
 import importlib
 import logging
-import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route as StarletteRoute
+from starlette.types import ASGIApp
 
 from hutch import __version__, app, config
 from hutch.api.activity import Activity, Counted
@@ -32,6 +30,7 @@ from hutch.api.ollama_wire import OLLAMA
 from hutch.api.openai_chat import OpenAIChat
 from hutch.api.openai_models import OpenAIModels
 from hutch.api.openai_wire import OPENAI
+from hutch.api.openapi import described
 from hutch.api.route import Route
 from hutch.api.service import Service
 from hutch.core.backend import Backend
@@ -46,80 +45,33 @@ _LAST_WORDS_S = 5  # and for those that do not, to say so
 
 def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
     """Every route that a server has."""
-    return (
+    routes = (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
-        *Service(parts.store.root, activity).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
     )
+    service = Service(parts.store.root, activity, lambda: described(routes))
+    return (*routes, *service.routes())
 
 
-def create_app(parts: app.App, address: Address, activity: Activity) -> FastAPI:
+def create_app(parts: app.App, address: Address, activity: Activity) -> ASGIApp:
     """The ASGI application. Raises TypeError for a route without an action."""
-    origins = origin_pattern(parts.settings.origins)
-    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20)
     routes = all_routes(parts, activity)
-    public = [route.path for route in routes if route.public]
-    api = FastAPI(
-        title="Hutch",
-        version=__version__,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=isinstance(parts.authenticator, Open),  # a redirect asks for no key
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-        middleware=[
-            Middleware(Counted, activity=activity, uncounted=public),
-            Middleware(Guard, origins=origins, check_host=address.is_loopback),
-            Middleware(CORSMiddleware, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]),
-        ],
+    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20)
+    routed = Starlette(
+        routes=[served(gate, route) for route in routes],
         exception_handlers={HTTPException: functools.partial(_no_such_route, gate)},
     )
-    add_routes(api, gate, routes)
-    return api
+    routed.router.redirect_slashes = isinstance(parts.authenticator, Open)  # a redirect asks for no key
+    origins = origin_pattern(parts.settings.origins)
+    guarded = Guard(routed, origins=origins, check_host=address.is_loopback)
+    return Counted(guarded, activity=activity, uncounted=[route.path for route in routes if route.public])
 
 
-def add_routes(api: FastAPI, gate: Gate, routes: Iterable[Route]) -> None:
-    """Put each route behind the gate, and describe its body."""
-    schemas: dict[str, Any] = {}
-    for route in routes:
-        endpoint, description = gate.endpoint(route), _description(route, schemas)
-        for method in route.methods:
-            api.add_api_route(
-                route.path,
-                endpoint,
-                methods=[method],
-                response_model=None,
-                include_in_schema=route.documented,
-                summary=route.summary,
-                openapi_extra=description,
-                operation_id=re.sub(r"\W+", "_", f"{method.lower()}{route.path}").rstrip("_"),
-            )
-    describe = api.openapi
-
-    def openapi() -> dict[str, Any]:
-        described = describe()
-        described.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-        return described
-
-    api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
-
-
-def _description(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of what a route takes; the types inside its body go to `schemas`, named after their dialect."""
-    names = re.findall(r"\{(\w+)", route.path)
-    described: dict[str, Any] = {
-        "parameters": [
-            {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
-        ]
-    }
-    if route.body is not None:
-        prefix = type(route.dialect).__name__.removesuffix("Dialect")
-        schema = route.body.model_json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
-        schemas |= {f"{prefix}{name}": part for name, part in schema.pop("$defs", {}).items()}
-        described["requestBody"] = {"content": {"application/json": {"schema": schema}}}
-    return described
+def served(gate: Gate, route: Route) -> StarletteRoute:
+    """A route behind the gate. Raises TypeError where it declares no action."""
+    return StarletteRoute(route.path, gate.endpoint(route), methods=list(route.methods))
 
 
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
@@ -148,6 +100,7 @@ async def _serve(
             timeout_graceful_shutdown=_DRAIN_S + _LAST_WORDS_S,
             timeout_keep_alive=75,
             server_header=False,
+            proxy_headers=False,  # nothing here asks who the client's address says it is
             http=Connection,
             ws="none",
         ),

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from hutch import __version__
 from hutch.api.activity import Activity
@@ -23,8 +23,21 @@ _ASSETS = {
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
 }
-
-
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Hutch</title>
+<link rel="icon" href="/docs/favicon.png">
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui"})</script>
+</body>
+</html>
+"""
 _PROBE_S = 5.0
 
 
@@ -38,20 +51,21 @@ class NotReady(HutchError):
 class Service:
     """The routes that need no model."""
 
-    def __init__(self, models: Path, activity: Activity) -> None:
+    def __init__(self, models: Path, activity: Activity, describe: Callable[[], dict[str, Any]]) -> None:
         self._models = models
         self._activity = activity
+        self._describe = describe
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
-        get, both = ("GET",), ("GET", "HEAD")
+        get = ("GET",)
         health, describe = Action.HEALTH, Action.DESCRIBE
         return (
-            Route(both, "/", describe, self.root, OLLAMA, documented=False),
-            Route(both, "/api/version", describe, self.version, OLLAMA, summary="The API's version"),
-            Route(both, "/api/health", health, self.alive, OLLAMA, public=True, summary="Alive"),
-            Route(both, "/healthz", health, self.alive, OLLAMA, public=True, summary="Alive"),
-            Route(both, "/readyz", health, self.ready, OLLAMA, public=True, summary="Ready for requests"),
+            Route(get, "/", describe, self.root, OLLAMA, documented=False),
+            Route(get, "/api/version", describe, self.version, OLLAMA, summary="The API's version"),
+            Route(get, "/api/health", health, self.alive, OLLAMA, public=True, summary="Alive"),
+            Route(get, "/healthz", health, self.alive, OLLAMA, public=True, summary="Alive"),
+            Route(get, "/readyz", health, self.ready, OLLAMA, public=True, summary="Ready for requests"),
             Route(get, "/openapi.json", describe, self.openapi, OLLAMA, documented=False),
             Route(get, "/docs", describe, self.docs, OLLAMA, documented=False),
             Route(get, "/docs/{asset}", describe, self.asset, OLLAMA, documented=False),
@@ -82,20 +96,13 @@ class Service:
             raise NotReady("the model folder cannot be read", hint="Look at HUTCH_MODELS and its rights.")
         return JSONResponse({"status": "ready"})
 
-    async def openapi(self, call: Call) -> Response:
+    async def openapi(self, call: Call) -> Response:  # noqa: ARG002
         """The description of the API."""
-        described: dict[str, Any] = call.request.app.openapi()
-        return JSONResponse(described)
+        return JSONResponse(self._describe())
 
     async def docs(self, call: Call) -> Response:  # noqa: ARG002
         """The description of the API as a page; all that it loads comes from here."""
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Hutch",
-            swagger_js_url="/docs/swagger-ui-bundle.js",
-            swagger_css_url="/docs/swagger-ui.css",
-            swagger_favicon_url="/docs/favicon.png",
-        )
+        return HTMLResponse(_PAGE)
 
     async def asset(self, call: Call) -> Response:
         """A file that the page loads."""

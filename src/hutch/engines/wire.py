@@ -30,16 +30,17 @@ ENGINE_DEFAULTS = Sampling(
     num_keep=4,
 )
 
-CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template
+CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template, and parses the answer by it
+RENDER_PATH = "/apply-template"  # the engine renders the file's template, and no more
 TEXT_PATH = "/completion"  # the prompt goes in as it stands
 
 JsonDict = dict[str, Any]
 
 
 def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: Sampling) -> JsonDict:
-    """The body of `/v1/chat/completions`: the engine renders the model's own template."""
+    """The body of `/v1/chat/completions`: the engine renders the model's own template and parses the answer."""
     body = _sampling(sampling)
-    body["messages"] = [_message(message) for message in messages]
+    body |= render_body(messages)
     body["stream_options"] = {"include_usage": True}
     if request.top_logprobs is not None:
         body["logprobs"] = True
@@ -56,6 +57,11 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
     elif request.response_format is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": request.response_format}}
     return body
+
+
+def render_body(messages: Sequence[Message]) -> JsonDict:
+    """The body of `/apply-template`."""
+    return {"messages": [_message(message) for message in messages]}
 
 
 def completion_body(

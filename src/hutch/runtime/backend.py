@@ -11,8 +11,8 @@ from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, Lo
 from hutch.core.errors import ContextExceeded, EngineFailed
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerClient, WorkerGone
-from hutch.engines.wire import CHAT_PATH, chat_chunk, completion_chunk
-from hutch.runtime.conversation import Job, conversation, job_for, shortened, with_context
+from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk
+from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.scheduler import Scheduler
@@ -102,8 +102,8 @@ class LocalBackend:
                 worker = await loaded.ready(self._load_timeout_s)
                 has_answered = False
                 try:
-                    if request.context:
-                        job = with_context(request, loaded.voice, await _rendered(worker.client, job))
+                    if request.context or job.path == RENDER_PATH:
+                        job = text_job(request, loaded.voice, await _rendered(worker.client, job))
                     reuse = lease.reuse and not last_try
                     body = {**job.body, "id_slot": lease.index, "cache_prompt": reuse}
                     async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
@@ -145,6 +145,6 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
 async def _rendered(client: WorkerClient, job: Job) -> str:
     """The prompt of a job as text."""
     if "messages" in job.body:
-        reply = await client.call("/apply-template", {"messages": job.body["messages"]})
+        reply = await client.call(RENDER_PATH, {"messages": job.body["messages"]})
         return str(reply["prompt"])
     return job.prompt

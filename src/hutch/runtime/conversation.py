@@ -9,7 +9,15 @@ from hutch.core.chat import GenerateRequest, Message, Sampling
 from hutch.core.errors import BadInput
 from hutch.core.models import Model
 from hutch.core.options import split_options
-from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, TEXT_PATH, chat_body, completion_body
+from hutch.engines.wire import (
+    CHAT_PATH,
+    ENGINE_DEFAULTS,
+    RENDER_PATH,
+    TEXT_PATH,
+    chat_body,
+    completion_body,
+    render_body,
+)
 from hutch.formats.gguf import GGUF
 from hutch.prompt import template as templates
 from hutch.prompt.capabilities import capabilities, chat_template
@@ -17,7 +25,10 @@ from hutch.prompt.capabilities import capabilities, chat_template
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call of a worker. `prompt` is what a slot remembers, to be recognised by."""
+    """One call of a worker. `prompt` is what a slot remembers, to be recognised by.
+
+    With RENDER_PATH it is the first of two calls: the engine renders the conversation, and `text_job` makes the second.
+    """
 
     path: str
     body: Mapping[str, Any]
@@ -81,14 +92,17 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
         if voice.complaint is not None:
             raise voice.complaint
         key = "\0".join(f"{message.role}\1{message.content}" for message in messages)
-        return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
+        if request.tools or "thinking" in capabilities(voice.facts):
+            return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
+        # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
+        return Job(RENDER_PATH, render_body(messages), key)
     text = template.render(messages)
     return Job(TEXT_PATH, completion_body(text, request, sampling), text)
 
 
-def with_context(request: GenerateRequest, voice: Voice, rendered: str) -> Job:
-    """The same with `request.context`, tokens of an earlier exchange, before the rendered prompt."""
-    prompt: list[int | str] = [*request.context, rendered]
+def text_job(request: GenerateRequest, voice: Voice, rendered: str) -> Job:
+    """The call for a rendered prompt, with `request.context`, tokens of an earlier exchange, before it."""
+    prompt: Sequence[int | str] = (*request.context, rendered) if request.context else rendered
     return Job(TEXT_PATH, completion_body(prompt, request, sampling_of(request, voice.model)), rendered)
 
 

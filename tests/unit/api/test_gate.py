@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +16,7 @@ from hutch.api.gate import Gate
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.openai_wire import OPENAI
 from hutch.api.route import Call, Route, Wire
-from hutch.api.server import add_routes
+from hutch.api.server import served
 from hutch.core.access import ANONYMOUS, Action
 from hutch.core.errors import Busy, EngineFailed, NotFound
 from hutch.security.authn import Authenticator, Keys, Open
@@ -50,18 +50,16 @@ def gated(
     handle: Handle = echo,
     authenticator: Authenticator | None = None,
     **more: Any,
-) -> FastAPI:
+) -> Starlette:
     """An application of one route, `/x`."""
     route = Route(
         ("POST",), "/x", Action.INFER, handle, more.pop("dialect", OLLAMA), more.pop("body", Body), **more
     )
-    api = FastAPI(openapi_url=None)
-    add_routes(api, Gate(authenticator or Open(), LIMIT), [route])
-    return api
+    return Starlette(routes=[served(Gate(authenticator or Open(), LIMIT), route)])
 
 
 def post(
-    app: FastAPI, *pieces: bytes, headers: Mapping[str, str] | None = None, breaks_off: bool = False
+    app: Starlette, *pieces: bytes, headers: Mapping[str, str] | None = None, breaks_off: bool = False
 ) -> Reply:
     return asyncio.run(ask(app, scope("/x", headers), pieces or (b"",), breaks_off=breaks_off))
 

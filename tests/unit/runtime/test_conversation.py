@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from hutch.core.chat import GenerateRequest, Message, Sampling
 from hutch.core.errors import BadInput
-from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, TEXT_PATH
+from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, RENDER_PATH, TEXT_PATH
 from hutch.runtime.conversation import (
     conversation,
     job_for,
     sampling_of,
     shortened,
+    text_job,
     voice_of,
-    with_context,
 )
 from tests.unit.runtime.things import JINJA, TINY, ask, facts, model, user
 
@@ -60,7 +60,7 @@ def test_sampling_is_the_requests_over_the_models_over_the_dialects_over_hutchs(
 
 def test_without_a_template_the_engine_renders() -> None:
     job = job_for(ask(user("hi")), voice_of(model(), facts()), [user("hi")])
-    assert job.path == CHAT_PATH
+    assert job.path == RENDER_PATH
     assert job.body["messages"] == [{"role": "user", "content": "hi"}]
 
 
@@ -79,7 +79,7 @@ def test_a_template_of_the_request_comes_before_the_models() -> None:
 def test_a_template_that_cannot_be_read_gives_way_to_the_files_own() -> None:
     voice = voice_of(model(template="{{ range .Messages }}"), facts())
     assert (voice.template, voice.complaint) == (None, None)
-    assert job_for(ask(user("hi")), voice, [user("hi")]).path == CHAT_PATH
+    assert job_for(ask(user("hi")), voice, [user("hi")]).path == RENDER_PATH
 
 
 def test_where_there_is_no_other_its_error_is_the_answer() -> None:
@@ -106,6 +106,11 @@ def test_tools_need_the_engines_template() -> None:
     assert (job.path, job.body["tools"]) == (CHAT_PATH, [TOOL])
 
 
+def test_an_answer_that_has_to_be_parsed_is_the_engines_from_end_to_end() -> None:
+    thinks = facts(tokenizer__chat_template=JINJA + "<think>")
+    assert job_for(ask(user("hi")), voice_of(model(), thinks), [user("hi")]).path == CHAT_PATH
+
+
 @pytest.mark.parametrize(
     ("metadata", "request_", "message"),
     [
@@ -129,7 +134,7 @@ def test_what_the_model_cannot_do_is_refused(
 
 @pytest.mark.parametrize("think", [None, False])
 def test_not_to_think_is_never_refused(think: bool | None) -> None:
-    assert job_for(ask(user("x"), think=think), voice_of(model(), facts()), [user("x")]).path == CHAT_PATH
+    assert job_for(ask(user("x"), think=think), voice_of(model(), facts()), [user("x")]).path == RENDER_PATH
 
 
 def test_different_conversations_have_different_keys() -> None:
@@ -148,8 +153,8 @@ def test_different_conversations_have_different_keys() -> None:
 
 def test_an_earlier_exchange_comes_before_the_prompt_as_tokens() -> None:
     request = ask(user("x"), context=(1, 2, 3))
-    job = with_context(request, voice_of(model(), facts()), "rendered")
-    assert (job.path, job.body["prompt"], job.prompt) == (TEXT_PATH, [1, 2, 3, "rendered"], "rendered")
+    job = text_job(request, voice_of(model(), facts()), "rendered")
+    assert (job.path, job.body["prompt"], job.prompt) == (TEXT_PATH, (1, 2, 3, "rendered"), "rendered")
 
 
 MESSAGES = st.lists(
