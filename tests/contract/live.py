@@ -135,11 +135,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def worker_json(socket_path: str, path: str) -> Any:
-    """What a worker itself answers to a GET."""
+def worker_json(socket_path: str, path: str, body: object = None) -> Any:
+    """What a worker itself answers to a GET; with a body, to a POST."""
     connection = _UnixConnection(socket_path)
     try:
-        connection.request("GET", path)
+        if body is None:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", path, json.dumps(body))
         return json.load(connection.getresponse())
     finally:
         connection.close()

@@ -19,6 +19,7 @@ from hutch.engines.wire import (
     render_body,
 )
 from hutch.formats.gguf import GGUF
+from hutch.prompt import jinja
 from hutch.prompt import template as templates
 from hutch.prompt.capabilities import capabilities, chat_template
 
@@ -37,12 +38,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How a loaded model is spoken to. `template` is None where the engine renders the file's own."""
+    """How a loaded model is spoken to. `template` is None where the file's own is rendered: `jinja`, or by the engine."""
 
     model: Model
     facts: GGUF
     template: templates.Template | None
     complaint: BadInput | None  # why its TEMPLATE cannot be used, where nothing else can
+    jinja: jinja.ChatTemplate | None  # the file's own, where it is plain
 
 
 _log = logging.getLogger(__name__)
@@ -52,15 +54,17 @@ _PLAIN = templates.parse("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }
 
 def voice_of(model: Model, facts: GGUF) -> Voice:
     """Decide once, when a model is loaded, which template it is to be rendered with."""
+    own = chat_template(facts)
+    plain = jinja.plain(own)
     if model.template is None:
-        return Voice(model, facts, None if chat_template(facts) else _PLAIN, None)
+        return Voice(model, facts, None if own else _PLAIN, None, plain)
     try:
-        return Voice(model, facts, templates.parse(model.template), None)
+        return Voice(model, facts, templates.parse(model.template), None, plain)
     except BadInput as error:
-        if not chat_template(facts):
-            return Voice(model, facts, None, error)
+        if not own:
+            return Voice(model, facts, None, error, None)
         _log.warning("%s: using the template inside the file: %s", model.name.short, error.message)
-        return Voice(model, facts, None, None)
+        return Voice(model, facts, None, None, plain)
 
 
 def sampling_of(request: GenerateRequest, model: Model) -> Sampling:
@@ -95,6 +99,8 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
         if request.tools or "thinking" in capabilities(voice.facts):
             return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
         # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
+        if voice.jinja is not None and voice.jinja.can_render(messages):
+            return text_job(request, voice, voice.jinja.render(messages))
         return Job(RENDER_PATH, render_body(messages), key)
     text = template.render(messages)
     return Job(TEXT_PATH, completion_body(text, request, sampling), text)

@@ -64,6 +64,14 @@ def test_without_a_template_the_engine_renders() -> None:
     assert job.body["messages"] == [{"role": "user", "content": "hi"}]
 
 
+def test_a_plain_template_of_the_file_is_rendered_here() -> None:
+    plain = facts(tokenizer__chat_template="{% for m in messages %}[{{ m.content }}]{% endfor %}")
+    job = job_for(ask(user("hi")), voice_of(model(), plain), [user("hi")])
+    assert (job.path, job.body["prompt"], job.prompt) == (TEXT_PATH, "[hi]", "[hi]")
+    job = job_for(ask(user("hi")), voice_of(model(), plain), [user("hi"), Message("assistant", "begun")])
+    assert job.path == RENDER_PATH
+
+
 def test_a_template_of_the_model_is_rendered_here() -> None:
     voice = voice_of(model(template="[{{ .Prompt }}]"), facts())
     job = job_for(ask(user("hi")), voice, [user("hi")])

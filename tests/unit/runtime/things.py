@@ -10,7 +10,7 @@ from hutch.core.names import ModelName
 from hutch.formats.gguf import GGUF
 
 TINY = ModelName.parse("tiny")
-JINJA = "{% for m in messages %}{{ m.content }}{% endfor %}"
+JINJA = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"  # for the engine to render
 
 
 def facts(size_bytes: int = 1000, **metadata: Any) -> GGUF:
