@@ -6,11 +6,11 @@ import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from hutch import files
 from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.errors import BadInput, Unauthenticated
 
@@ -61,26 +61,9 @@ def first_key(file: Path) -> tuple[Keys, str]:
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{file} is damaged", hint="Restore it, or remove it to get a new key.") from error
     key = f"hutch-{secrets.token_urlsafe(32)}"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        json.dump({"sha256": [_digest(key)]}, out)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.replace(file)
-    _settle(file.parent)
+    data = json.dumps({"sha256": [_digest(key)]}).encode()
+    files.write_whole(file, data, file.with_name(f".{file.name}.{os.getpid()}"), 0o600)
     return Keys([_digest(key)]), key
-
-
-def _settle(folder: Path) -> None:
-    """Have the disk know which names a folder has."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(key: str) -> str:

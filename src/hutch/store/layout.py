@@ -1,9 +1,8 @@
-"""Where things lie in the model folder, and the bytes of one file there: read with a bound, written at once or not at all.
+"""Where things lie in the model folder, and the bytes of one file there, read with a bound.
 
 Ollama's layout: `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>`. Imports little: listings use it.
 """
 
-import contextlib
 import os
 import stat
 from pathlib import Path
@@ -58,32 +57,3 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
     if len(data) > limit_bytes:
         raise FormatError(f"{path} has more than {limit_bytes} bytes")
     return data
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last. Windows cannot, and need not."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, data: bytes, aside: Path) -> None:
-    """Write a small file: aside in the folder `aside` on the same disk, then in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = aside / f".{temporary_name()}"
-    try:
-        with temporary.open("xb") as file:
-            os.chmod(temporary, 0o644)  # noqa: PTH101 - whatever the umask: a team shares the folder
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)

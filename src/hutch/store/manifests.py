@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hutch import files
 from hutch.core.errors import BadInput, Forbidden, FormatError
 from hutch.core.names import ModelName, parse_digest
 from hutch.store import layout
@@ -116,14 +117,15 @@ def read(root: Path, name: ModelName) -> Manifest:
 
 def write(root: Path, name: ModelName, data: bytes) -> None:
     """Let a name stand for a manifest. The caller holds the lock and has every blob in place."""
-    layout.write_atomically(layout.manifest_path(root, name), data, layout.manifests_folder(root))
+    temporary = layout.manifests_folder(root) / f".{layout.temporary_name()}"
+    files.write_whole(layout.manifest_path(root, name), data, temporary, 0o644)  # a team shares the folder
 
 
 def remove(root: Path, name: ModelName) -> None:
     """Remove a stored name, and the folders that this leaves empty."""
     path = layout.manifest_path(root, name)
     path.unlink()
-    layout.sync_folder(path.parent)
+    files.sync_folder(path.parent)
     for folder in list(path.parents)[:3]:
         with contextlib.suppress(OSError):
             folder.rmdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hutch import files
 from hutch.core.errors import SourceFailed
 from hutch.core.models import Progress
 from hutch.store import layout, room
@@ -98,7 +99,7 @@ class Partial:
             os.fsync(self._descriptor)
             self._close()
             self.path.replace(layout.blob_path(self._root, self.digest))
-            layout.sync_folder(self.path.parent)
+            files.sync_folder(self.path.parent)
         return self.digest
 
     def _size_on_disk(self) -> int:
