@@ -180,4 +180,4 @@ def socket_parents() -> tuple[Path, ...]:
     """Where the folder of the workers' sockets may lie, best first: sockets need short paths."""
     runtime = _variable("XDG_RUNTIME_DIR")
     tempfile = importlib.import_module("tempfile")  # 6 ms, which `hutch list` must not pay
-    return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()))
+    return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108

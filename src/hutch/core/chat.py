@@ -69,6 +69,7 @@ class LoadOptions:
     main_gpu: int | None = None
     num_thread: int | None = None
     use_mmap: bool | None = None
+    draft_num_predict: int | None = None
 
     def over(self, below: "LoadOptions") -> "LoadOptions":
         """These values, and those of `below` where this says nothing."""

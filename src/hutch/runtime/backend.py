@@ -127,6 +127,8 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
         async for event in events:
             read = chat_chunk if is_chat else completion_chunk
             chunk = read(event, request.top_logprobs)
+            if job.body.get("n_predict") == 0:
+                chunk = _nothing_of(chunk)
             said.append(chunk.text)
             if chunk.finish_reason or chunk.usage:
                 reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
@@ -140,6 +142,12 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
         reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
         last = replace(last, context=(*request.context, *reply["tokens"]))
     yield replace(last, usage=last.usage or Usage())
+
+
+def _nothing_of(chunk: Chunk) -> Chunk:
+    """A chunk of an answer of no tokens: the engine writes one also where none was asked for."""
+    usage = chunk.usage and replace(chunk.usage, completion_tokens=0, decode_s=0.0)
+    return Chunk(finish_reason=chunk.finish_reason and "length", usage=usage)
 
 
 async def _rendered(client: WorkerClient, job: Job) -> str:

@@ -132,11 +132,20 @@ def shortened(messages: Sequence[Message], tokens: int, num_ctx: int) -> tuple[M
     return tuple(message for i, message in enumerate(messages) if i not in dropped)
 
 
+def _is_empty_turn(message: Message) -> bool:
+    """Whether this is an assistant's turn in which it said and did nothing."""
+    return message.role == "assistant" and not (message.content or message.thinking or message.tool_calls)
+
+
 def _check(request: GenerateRequest, voice: Voice) -> None:
     can = capabilities(voice.facts)
     name = voice.model.name.short
     if "completion" not in can:
         raise BadInput(f'"{name}" does not support {"generate" if request.prompt is not None else "chat"}')
+    if request.messages and all(_is_empty_turn(message) for message in request.messages):
+        raise BadInput(
+            "messages: there is nothing to answer", hint="Say something in them.", param="messages"
+        )
     if request.think and "thinking" not in can:
         raise BadInput(
             f'"{name}" does not support thinking', hint="Leave `think` out, or use a model that thinks."
