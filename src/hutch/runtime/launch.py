@@ -16,6 +16,7 @@ _DEFAULT_NUM_BATCH = (
     512  # one step of the engine: a request that is given up ends with it, and others wait for it
 )
 _NUM_CTX_STEP = 256  # the engine rounds up to it
+_MIN_VISION_NUM_CTX = 2048  # an image takes hundreds of tokens
 _DEFAULT_DRAFT_NUM_PREDICT = 4
 _UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
@@ -29,6 +30,8 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
     options = asked.over(split_options(model.parameters)[1])
     num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
     num_ctx = -(-num_ctx // _NUM_CTX_STEP) * _NUM_CTX_STEP
+    if model.projectors:
+        num_ctx = max(num_ctx, _MIN_VISION_NUM_CTX)
     if facts.context_length:
         num_ctx = min(num_ctx, facts.context_length)
     # An embedding model sees a text as a whole: its batch must hold the longest.
