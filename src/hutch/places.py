@@ -50,6 +50,17 @@ def pip_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in folders}
 
 
+def engines() -> Path:
+    """The folder of the engines that were built here."""
+    return home() / "engines"
+
+
+def build_environment(*programs: Path) -> dict[str, str]:
+    """The environment for building an engine, with these folders of programs before the others."""
+    path = os.pathsep.join((*map(str, programs), os.environ.get("PATH") or os.defpath))
+    return {**os.environ, "PATH": path}
+
+
 class Address:
     """A server's address: `scheme://host:port/path`."""
 
@@ -169,4 +180,4 @@ def socket_parents() -> tuple[Path, ...]:
     """Where the folder of the workers' sockets may lie, best first: sockets need short paths."""
     runtime = _variable("XDG_RUNTIME_DIR")
     tempfile = importlib.import_module("tempfile")  # 6 ms, which `hutch list` must not pay
-    return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()))
+    return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108

@@ -30,7 +30,7 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         | {"context_length": facts.context_length, "embedding_length": facts.embedding_length},
         "messages": list(model.messages),
         "model_info": info | {"general.parameter_count": facts.parameter_count},
-        "capabilities": list(capabilities(facts)),
+        "capabilities": list(capabilities(facts, has_projector=bool(model.projectors))),
         "modified_at": model.stored.modified_at.isoformat(),
     }
     if verbose:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_core import to_json
 
+from hutch.api.images import checked_images
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
@@ -91,8 +92,6 @@ class ChatMessage(Wire):
         role = self.role.lower()
         if role not in ("system", "user", "assistant", "tool"):
             raise BadInput(f"messages.{index}.role: {self.role!r} is none of system, user, assistant, tool")
-        if self.images:
-            raise NotBuilt(f"messages.{index}.images: images are not supported yet")
         calls = tuple(
             ToolCall(
                 i, call.id or f"call_{index}_{i}", call.function.name, json.dumps(call.function.arguments)
@@ -106,6 +105,7 @@ class ChatMessage(Wire):
             calls,
             self.tool_call_id or "",
             self.tool_name or "",
+            checked_images(self.images, f"messages.{index}.images"),
         )
 
 
@@ -139,20 +139,25 @@ class GenerateBody(_Common):
 
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it. Raises BadInput."""
-        for name in ("suffix", "images"):
-            if getattr(self, name):
-                raise NotBuilt(f"{name} is not supported yet", hint=f"Leave `{name}` out.")
+        if self.suffix:
+            raise NotBuilt("suffix is not supported yet", hint="Leave `suffix` out.")
+        if self.images and (self.raw or self.context):
+            raise NotBuilt(
+                "images together with raw or context is not supported",
+                hint="Send a conversation to /api/chat.",
+            )
         if self.raw:
             if self.template or self.system or self.context:
                 raise BadInput("raw mode does not support template, system, or context")
             return _request(self, prompt=self.prompt or "")
         system = (Message("system", self.system),) if self.system else ()
+        images = checked_images(self.images, "images")
         return _request(
             self,
-            messages=(*system, Message("user", self.prompt or "")),
+            messages=(*system, Message("user", self.prompt or "", images=images)),
             template=self.template or None,
             context=checked_token_ids(self.context or (), "context"),
-            want_context=True,
+            want_context=not images,  # a picture has no tokens that could be told
         )
 
 

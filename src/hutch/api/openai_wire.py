@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
@@ -12,7 +13,7 @@ from hutch.api.limits import (
     checked_tools,
 )
 from hutch.api.route import Wire
-from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall, Usage
+from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
@@ -144,11 +145,19 @@ class _Common(_Open):
         return Sampling(logit_bias=_bias(self.logit_bias)).over(known)
 
 
+class ImageAddress(Wire):
+    """An image inside its own address. `detail` is for servers that look at it twice."""
+
+    url: str
+    detail: str | None = None
+
+
 class Part(Wire):
     """A piece of a message's content."""
 
     type: str
     text: str | None = None
+    image_url: ImageAddress | str | None = None
 
 
 class Function(Wire):
@@ -193,18 +202,33 @@ class ChatMessage(Wire):
             calls,
             self.tool_call_id or "",
             self.name or "",
+            self._images(index),
         )
 
     def _text(self, index: int) -> str:
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
         for i, part in enumerate(self.content):
-            if part.type not in ("text", "input_text", "output_text", "refusal"):
+            if part.type not in ("text", "input_text", "output_text", "refusal", "image_url"):
                 raise NotBuilt(
                     f"messages.{index}.content.{i}: parts of type {part.type!r} are not supported yet",
                     param=f"messages.{index}.content.{i}",
                 )
-        return "\n".join(part.text or "" for part in self.content)
+        return "\n".join(part.text or "" for part in self.content if part.type != "image_url")
+
+    def _images(self, index: int) -> tuple[Image, ...]:
+        found: list[Image] = []
+        for i, part in enumerate(self.content if isinstance(self.content, list) else ()):
+            field = f"messages.{index}.content.{i}.image_url"
+            if part.type != "image_url":
+                continue
+            if part.image_url is None or len(found) == MAX_IMAGES:
+                raise BadInput(
+                    f"{field}: {f'more than {MAX_IMAGES} images' if found else 'Field required'}", param=field
+                )
+            url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+            found.append(checked_address(url, field))
+        return tuple(found)
 
 
 class ChatBody(_Common):

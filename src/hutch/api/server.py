@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
-from hutch import __version__, app, config
+from hutch import __version__, app, config, places
 from hutch.api.activity import Activity, Counted
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
@@ -36,6 +36,7 @@ from hutch.api.service import Service
 from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError
 from hutch.places import Address
+from hutch.runtime import logs
 from hutch.security.authn import Open
 
 _log = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ async def _leave_when_idle(
 ) -> None:
     while True:
         await asyncio.sleep(min(1.0, idle_exit_s / 4))
+        logs.trim_own(places.server_log())  # nobody else looks after the log of a server in the background
         if parts.backend.running():
             activity.note()  # the time counts from the unload
         elif activity.idle_s > idle_exit_s:

@@ -158,6 +158,29 @@ COMMANDS = (
             _arg("-n", "--lines", type=int, default=100, metavar="N", help="how many lines (default: 100)"),
         ),
     ),
+    Command(
+        "engine",
+        "hutch.cli.engine:engine",
+        "Build an engine for this machine, or choose one",
+        (
+            _arg("action", choices=("list", "build", "use", "remove"), help="what to do"),
+            _arg(
+                "name",
+                metavar="NAME",
+                nargs="?",
+                help="an engine; 'default' is the one that comes with Hutch",
+            ),
+            _arg(
+                "--kind",
+                choices=("cpu", "cuda"),
+                help="what to build for (default: cuda where nvcc is, else cpu)",
+            ),
+            _arg(
+                "-j", "--jobs", type=int, metavar="N", help="how many compilers at once (default: one a core)"
+            ),
+            _JSON,
+        ),
+    ),
     Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
     Command(
         "completion",

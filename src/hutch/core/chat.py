@@ -23,6 +23,14 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a message: what its bytes say they are, and the bytes in base64."""
+
+    media_type: str
+    base64: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation. `role` is system, user, assistant or tool."""
 
@@ -32,6 +40,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     tool_name: str = ""
+    images: tuple[Image, ...] = ()  # seen before the content is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ class LoadOptions:
     main_gpu: int | None = None
     num_thread: int | None = None
     use_mmap: bool | None = None
+    draft_num_predict: int | None = None
 
     def over(self, below: "LoadOptions") -> "LoadOptions":
         """These values, and those of `below` where this says nothing."""

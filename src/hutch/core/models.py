@@ -44,9 +44,12 @@ class Model(NamedTuple):
     parameters: Mapping[str, Any] = MappingProxyType({})
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    adapters: tuple[Path, ...] = ()  # LoRA, laid over the weights
+    projectors: tuple[Path, ...] = ()  # what turns images into what the weights understand
+    drafts: tuple[Path, ...] = ()  # a small model that guesses ahead
     unsupported_layers: tuple[
         str, ...
-    ] = ()  # media types that this Hutch cannot use (adapters, projectors …)
+    ] = ()  # media types that this Hutch cannot use (documents of a later version …)
 
     @property
     def name(self) -> ModelName:

@@ -15,6 +15,7 @@ OPTION_TYPES: Mapping[str, type] = MappingProxyType(
         "main_gpu": int,
         "use_mmap": bool,
         "num_thread": int,
+        "draft_num_predict": int,
         "num_keep": int,
         "seed": int,
         "num_predict": int,
@@ -49,6 +50,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "num_gpu": (-1, 1 << 16),
         "main_gpu": (0, 255),
         "num_thread": (0, 1024),
+        "draft_num_predict": (0, 64),
         "num_keep": (-1, 1 << 24),
         "seed": (-(1 << 63), (1 << 64) - 1),
         "num_predict": (-2, 1 << 24),
@@ -64,7 +66,9 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 _WORDS = {int: "integer", float: "number", bool: "boolean", list: "array of strings"}
-_LOAD_NAMES = frozenset(("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"))
+_LOAD_NAMES = frozenset(
+    ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict")
+)
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1024
 _SEED_BITS = (1 << 32) - 1

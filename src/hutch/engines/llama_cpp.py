@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from hutch.engines.protocol import LaunchPlan
 
@@ -72,6 +73,7 @@ def _serve(plan: LaunchPlan) -> object:
     params.embedding = True  # llama.cpp still generates with this on, at the same speed
     if plan.mean_pooling:
         params.pooling_type = engine.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    _beside(params, engine, plan)
     params.cache_ram_mib = 0  # no prompt cache across slots: it has open reports of mixing conversations
     params.cache_idle_slots = False
     params.slot_prompt_similarity = 0.0  # the front chooses the slot
@@ -79,6 +81,22 @@ def _serve(plan: LaunchPlan) -> object:
     params.ui = False
     params.warmup = False
     return engine.Server(params)
+
+
+def _beside(params: Any, engine: Any, plan: LaunchPlan) -> None:
+    """The files beside the weights."""
+    adapters = []
+    for path in plan.adapters:
+        adapters.append(engine.CommonAdapterLoraInfo())
+        adapters[-1].path, adapters[-1].scale = path, 1.0
+    params.lora_adapters = adapters
+    params.mmproj.path = plan.projector
+    if plan.draft_num_predict:
+        speculative = params.speculative
+        speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        speculative.draft.mparams.path = plan.draft
+        speculative.draft.n_max = plan.draft_num_predict
+        speculative.draft.n_gpu_layers = plan.num_gpu
 
 
 def _arguments(plan: LaunchPlan) -> list[str]:
@@ -104,6 +122,14 @@ def _arguments(plan: LaunchPlan) -> list[str]:
         args += ["--mmap" if plan.use_mmap else "--no-mmap"]
     if plan.flash_attention is not None:
         args += ["--flash-attn", "on" if plan.flash_attention else "off"]
+    for path in plan.adapters:
+        args += ["--lora", f'"{path}"' if "," in path else path]  # it takes a list with commas
+    if plan.projector:
+        args += ["--mmproj", plan.projector]
+    if plan.draft_num_predict:
+        args += ["--spec-type", "draft-simple", "--spec-draft-model", plan.draft]
+        args += ["--spec-draft-n-max", str(plan.draft_num_predict)]
+        args += ["--spec-draft-ngl", str(plan.num_gpu) if plan.num_gpu >= 0 else "auto"]
     if plan.mean_pooling:
         args += ["--pooling", "mean"]
     return args

@@ -7,7 +7,6 @@ On the wire a worker speaks a subset of llama-server's HTTP API: `/health`, `/v1
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 
@@ -45,6 +44,10 @@ class LaunchPlan:
         False  # num_ctx is all that the model was trained for: asking for more changes nothing
     )
     mean_pooling: bool = False  # embeddings of a model that was not made for them
+    adapters: tuple[str, ...] = ()  # LoRA files, each laid over the weights in full
+    projector: str = ""  # for images
+    draft: str = ""  # a small model that guesses `draft_num_predict` tokens ahead
+    draft_num_predict: int = 0
     binary: str = ""  # a llama-server to run instead of the built-in engine
 
     def dumps(self) -> bytes:
@@ -55,7 +58,8 @@ class LaunchPlan:
     def loads(cls, line: bytes) -> "LaunchPlan":
         """Read what `dumps` wrote."""
         fields: Mapping[str, Any] = json.loads(line)
-        return cls(**{**fields, "endpoint": Endpoint(**fields["endpoint"])})
+        parsed = {"endpoint": Endpoint(**fields["endpoint"]), "adapters": tuple(fields["adapters"])}
+        return cls(**{**fields, **parsed})
 
 
 ENGINES = {"llama.cpp": "hutch.engines.llama_cpp"}
@@ -63,4 +67,4 @@ ENGINES = {"llama.cpp": "hutch.engines.llama_cpp"}
 
 def engine_name(plan: LaunchPlan) -> str:
     """What `ps` calls the engine."""
-    return f"llama-server ({Path(plan.binary).name})" if plan.binary else "llama.cpp"
+    return f"llama-server ({plan.binary})" if plan.binary else "llama.cpp"

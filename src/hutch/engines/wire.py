@@ -7,6 +7,7 @@ from hutch.core.chat import (
     Chunk,
     FinishReason,
     GenerateRequest,
+    Image,
     Message,
     Sampling,
     TokenLogprob,
@@ -106,6 +107,15 @@ def completion_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chun
     )
 
 
+def with_pictures(body: Mapping[str, Any], images: Sequence[Image], mark: str, marker: str) -> JsonDict:
+    """The body of `/completion` with images where `mark` stands in the prompt. `marker` is the engine's own mark."""
+    prompt = {
+        "prompt_string": body["prompt"].replace(mark, marker),
+        "multimodal_data": [image.base64 for image in images],
+    }
+    return {**body, "prompt": prompt}
+
+
 def _sampling(sampling: Sampling) -> JsonDict:
     body: JsonDict = {
         "stream": True,
@@ -132,6 +142,12 @@ def _sampling(sampling: Sampling) -> JsonDict:
 
 def _message(message: Message) -> JsonDict:
     said: JsonDict = {"role": message.role, "content": message.content}
+    if message.images:
+        pictures = [
+            {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.base64}"}}
+            for image in message.images
+        ]
+        said["content"] = [*pictures, {"type": "text", "text": message.content}]
     if message.thinking:
         said["reasoning_content"] = message.thinking
     if message.tool_calls:

@@ -3,11 +3,13 @@
 from hutch.formats.gguf import GGUF
 
 
-def capabilities(facts: GGUF) -> tuple[str, ...]:
-    """The capabilities of a model whose GGUF says `facts`."""
+def capabilities(facts: GGUF, *, has_projector: bool = False) -> tuple[str, ...]:
+    """The capabilities of a model whose GGUF says `facts`. A projector gives it eyes."""
     if facts.is_embedding:
         return ("embedding",)
     found = ["completion"]
+    if has_projector:
+        found.append("vision")
     template = chat_template(facts)
     if "tools" in template:
         found.append("tools")

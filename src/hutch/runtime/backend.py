@@ -1,9 +1,10 @@
 """The backend of this machine: a model in use, a slot of it, a stream of chunks."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from hutch.core.access import Principal
 from hutch.core.backend import Running
@@ -11,10 +12,11 @@ from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, Lo
 from hutch.core.errors import ContextExceeded, EngineFailed
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerClient, WorkerGone
-from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk
+from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
 from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts
 from hutch.runtime.loaded import LoadedModel
+from hutch.runtime.pictures import readable
 from hutch.runtime.scheduler import Scheduler
 
 _MAX_SHORTENINGS = 8
@@ -31,7 +33,7 @@ class LocalBackend:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
-            messages = conversation(request, loaded.voice.model)
+            messages = await readable(conversation(request, loaded.voice.model))
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
                     async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
@@ -105,7 +107,11 @@ class LocalBackend:
                     if request.context or job.path == RENDER_PATH:
                         job = text_job(request, loaded.voice, await _rendered(worker.client, job))
                     reuse = lease.reuse and not last_try
-                    body = {**job.body, "id_slot": lease.index, "cache_prompt": reuse}
+                    body = {
+                        **await _pictured(worker.client, job),
+                        "id_slot": lease.index,
+                        "cache_prompt": reuse,
+                    }
                     async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
                         async for chunk in chunks:
                             has_answered = True
@@ -127,6 +133,8 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
         async for event in events:
             read = chat_chunk if is_chat else completion_chunk
             chunk = read(event, request.top_logprobs)
+            if job.body.get("n_predict") == 0:
+                chunk = _nothing_of(chunk)
             said.append(chunk.text)
             if chunk.finish_reason or chunk.usage:
                 reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
@@ -140,6 +148,20 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
         reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
         last = replace(last, context=(*request.context, *reply["tokens"]))
     yield replace(last, usage=last.usage or Usage())
+
+
+async def _pictured(client: WorkerClient, job: Job) -> Mapping[str, Any]:
+    """The body of a job, with its images where they belong. Each worker has a mark of its own for them."""
+    if not job.images:
+        return job.body
+    marker = (await client.get("/props"))["media_marker"]
+    return with_pictures(job.body, job.images, job.mark, marker)
+
+
+def _nothing_of(chunk: Chunk) -> Chunk:
+    """A chunk of an answer of no tokens: the engine writes one also where none was asked for."""
+    usage = chunk.usage and replace(chunk.usage, completion_tokens=0, decode_s=0.0)
+    return Chunk(finish_reason=chunk.finish_reason and "length", usage=usage)
 
 
 async def _rendered(client: WorkerClient, job: Job) -> str:

@@ -1,11 +1,12 @@
 """What a worker is asked for a request: which messages, by which template, and what to drop. Pure."""
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hutch.core.chat import GenerateRequest, Message, Sampling
+from hutch.core.chat import GenerateRequest, Image, Message, Sampling
 from hutch.core.errors import BadInput
 from hutch.core.models import Model
 from hutch.core.options import split_options
@@ -34,6 +35,8 @@ class Job:
     path: str
     body: Mapping[str, Any]
     prompt: str
+    images: tuple[Image, ...] = ()  # where `mark` stands in the prompt of a TEXT_PATH
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +94,29 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
     if request.prompt is not None:
         text = request.prompt if isinstance(request.prompt, str) else ""
         return Job(TEXT_PATH, completion_body(request.prompt, request, sampling), text)
+    has_images = any(message.images for message in messages)
     template = templates.parse(request.template) if request.template else voice.template
     if template is None or request.tools:
         if voice.complaint is not None:
             raise voice.complaint
-        key = "\0".join(f"{message.role}\1{message.content}" for message in messages)
-        if request.tools or "thinking" in capabilities(voice.facts):
+        key = "\0".join(f"{message.role}\1{hash(message.images)}\1{message.content}" for message in messages)
+        if has_images or request.tools or "thinking" in capabilities(voice.facts):
             return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
         # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
         if voice.jinja is not None and voice.jinja.can_render(messages):
             return text_job(request, voice, voice.jinja.render(messages))
         return Job(RENDER_PATH, render_body(messages), key)
+    images, mark, messages = _marked(messages) if has_images else ((), "", messages)
     text = template.render(messages)
-    return Job(TEXT_PATH, completion_body(text, request, sampling), text)
+    return Job(TEXT_PATH, completion_body(text, request, sampling), text, images, mark)
+
+
+def _marked(messages: Sequence[Message]) -> tuple[tuple[Image, ...], str, Sequence[Message]]:
+    """All images in order, and the messages with a mark for each that nobody could have written."""
+    mark = f"[img-{secrets.token_hex(8)}]"
+    images = tuple(image for message in messages for image in message.images)
+    said = [replace(each, content=mark * len(each.images) + each.content) for each in messages]
+    return images, mark, said
 
 
 def text_job(request: GenerateRequest, voice: Voice, rendered: str) -> Job:
@@ -121,22 +134,40 @@ def shortened(messages: Sequence[Message], tokens: int, num_ctx: int) -> tuple[M
     droppable = [i for i, message in enumerate(messages[:-1]) if message.role != "system"]
     if not droppable or not tokens:
         return None
-    characters = sum(len(message.content) + 16 for message in messages)
+    characters = sum(map(_num_chars, messages))
     excess = characters * (1 - 0.75 * num_ctx / tokens)
     dropped: set[int] = set()
     for index in droppable:
         if excess <= 0 and dropped:
             break
-        excess -= len(messages[index].content) + 16
+        excess -= _num_chars(messages[index])
         dropped.add(index)
     return tuple(message for i, message in enumerate(messages) if i not in dropped)
 
 
+def _num_chars(message: Message) -> int:
+    """About as many characters as a turn takes of the context; an image counts as 768 tokens, as Ollama counts it."""
+    return len(message.content) + 16 + 4 * 768 * len(message.images)
+
+
+def _is_empty_turn(message: Message) -> bool:
+    """Whether this is an assistant's turn in which it said and did nothing."""
+    return message.role == "assistant" and not (message.content or message.thinking or message.tool_calls)
+
+
 def _check(request: GenerateRequest, voice: Voice) -> None:
-    can = capabilities(voice.facts)
+    can = capabilities(voice.facts, has_projector=bool(voice.model.projectors))
     name = voice.model.name.short
     if "completion" not in can:
         raise BadInput(f'"{name}" does not support {"generate" if request.prompt is not None else "chat"}')
+    if request.messages and all(_is_empty_turn(message) for message in request.messages):
+        raise BadInput(
+            "messages: there is nothing to answer", hint="Say something in them.", param="messages"
+        )
+    if "vision" not in can and any(message.images for message in request.messages or ()):
+        raise BadInput(
+            f'"{name}" does not support vision', hint="Use a model with a projector, or leave images out."
+        )
     if request.think and "thinking" not in can:
         raise BadInput(
             f'"{name}" does not support thinking', hint="Leave `think` out, or use a model that thinks."

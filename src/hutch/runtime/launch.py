@@ -1,5 +1,7 @@
 """How a model is to be launched: context, slots, batches, threads, and the memory that this takes. Pure but for the cores."""
 
+from collections.abc import Sequence
+
 from hutch.config import Settings
 from hutch.core.chat import LoadOptions
 from hutch.core.models import Model
@@ -13,7 +15,9 @@ _DEFAULT_NUM_PARALLEL = 4
 _DEFAULT_NUM_BATCH = (
     512  # one step of the engine: a request that is given up ends with it, and others wait for it
 )
-_MIN_NUM_CTX = 4
+_NUM_CTX_STEP = 256  # the engine rounds up to it
+_MIN_VISION_NUM_CTX = 2048  # an image takes hundreds of tokens
+_DEFAULT_DRAFT_NUM_PREDICT = 4
 _UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
@@ -25,13 +29,16 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
     """The plan for a worker: the request over the model's parameters over the settings."""
     options = asked.over(split_options(model.parameters)[1])
     num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
+    num_ctx = -(-num_ctx // _NUM_CTX_STEP) * _NUM_CTX_STEP
+    if model.projectors:
+        num_ctx = max(num_ctx, _MIN_VISION_NUM_CTX)
     if facts.context_length:
         num_ctx = min(num_ctx, facts.context_length)
-    num_ctx = max(num_ctx, _MIN_NUM_CTX)
     # An embedding model sees a text as a whole: its batch must hold the longest.
     num_batch = options.num_batch or _DEFAULT_NUM_BATCH
     num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else min(num_batch, _UBATCH)
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
+    num_drafted = _num_drafted(model, options)
     return LaunchPlan(
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
@@ -46,9 +53,18 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         is_whole_context=num_ctx == facts.context_length,
+        adapters=tuple(map(str, model.adapters)),
+        projector=str(model.projectors[0]) if model.projectors else "",
+        draft=str(model.drafts[0]) if model.drafts else "",
+        draft_num_predict=num_drafted,
         mean_pooling=not facts.is_embedding,
-        binary=str(settings.llama_server) if settings.llama_server else "",
     )
+
+
+def _num_drafted(model: Model, options: LoadOptions) -> int:
+    """How many tokens are guessed ahead; none without a model that does it."""
+    asked = options.draft_num_predict
+    return (_DEFAULT_DRAFT_NUM_PREDICT if asked is None else asked) if model.drafts else 0
 
 
 def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
@@ -62,12 +78,16 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
         (asked.main_gpu, plan.main_gpu),
         (asked.use_mmap, plan.use_mmap),
         (asked.num_thread or None, plan.num_thread),
+        (asked.draft_num_predict if plan.draft else None, plan.draft_num_predict),
     )
     fits = asked.num_ctx is None or asked.num_ctx <= plan.num_ctx or plan.is_whole_context
     return fits and all(want is None or want == have for want, have in exact)
 
 
-def memory_need_bytes(plan: LaunchPlan, facts: GGUF) -> int:
-    """What a worker of this plan will hold in memory, about."""
-    per_token = facts.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
-    return facts.size_bytes + int(per_token * plan.num_ctx * plan.num_slots) + _OVERHEAD_BYTES
+def memory_need_bytes(plan: LaunchPlan, facts: GGUF, beside: Sequence[GGUF] = ()) -> int:
+    """What a worker of this plan will hold in memory, about. `beside`: the files beside the weights."""
+    need_bytes = _OVERHEAD_BYTES
+    for file in (facts, *beside):
+        per_token = file.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
+        need_bytes += file.size_bytes + int(per_token * plan.num_ctx * plan.num_slots)
+    return need_bytes

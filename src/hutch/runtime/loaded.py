@@ -158,6 +158,7 @@ class LoadedModel:
         silent = 0
         try:
             while not (await asyncio.wait((ending,), timeout=_LOOK_EVERY_S))[0]:
+                await worker.trim_log()
                 try:
                     await worker.client.get("/health", _ANSWER_WITHIN_S)
                 except EngineFailed:

@@ -5,8 +5,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
+from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import LoadOptions
@@ -16,7 +18,7 @@ from hutch.core.names import ModelName
 from hutch.core.options import split_options
 from hutch.engines.protocol import engine_name
 from hutch.formats import headers
-from hutch.runtime import machine
+from hutch.runtime import beside, machine
 from hutch.runtime.conversation import voice_of
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves
 from hutch.runtime.loaded import LoadedModel
@@ -24,6 +26,7 @@ from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder
+from hutch.store.engines import installed
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_MODELS = 3
@@ -137,10 +140,12 @@ class Scheduler:
         model = await asyncio.to_thread(self._library.open, name)
         _check_runs(model)
         facts = await asyncio.to_thread(headers.header, model.weights[0])
-        plan = launch_plan(model, facts, options, self._settings)
+        files = await asyncio.to_thread(beside.read, model, facts)
+        binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
+        plan = replace(launch_plan(model, facts, options, self._settings), binary=binary)
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
-        need_bytes = memory_need_bytes(plan, facts)
+        need_bytes = memory_need_bytes(plan, facts, files)
         await self._make_room(model.name, need_bytes)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
         loaded = LoadedModel(voice_of(model, facts), plan, slots, self._sockets, stamp)

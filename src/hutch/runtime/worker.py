@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -13,14 +14,14 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from hutch import places
 from hutch.core.errors import EngineFailed, HutchError
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import ENGINES, Endpoint, LaunchPlan
+from hutch.runtime import logs
 
-_MAX_LOG_BYTES = 8 << 20
+_log = logging.getLogger(__name__)
 _POLL_S = 0.02
 _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
@@ -73,7 +74,7 @@ class Worker:
 
     async def start(self, timeout_s: float) -> None:
         """Launch the process and wait until it answers. Raises EngineFailed with the engine's last words."""
-        with _open_log(self._log) as log:
+        with logs.open_to_add(self._log) as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", ENGINES["llama.cpp"]),
                 stdin=asyncio.subprocess.PIPE,
@@ -96,6 +97,10 @@ class Worker:
         except (asyncio.CancelledError, HutchError, ConnectionError):
             await self.stop()
             raise
+
+    async def trim_log(self) -> None:
+        """Keep the log from growing without end."""
+        await asyncio.to_thread(logs.trim, self._log)
 
     async def wait(self) -> int:
         """Wait for the process to end; returns its exit status."""
@@ -159,16 +164,6 @@ def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:
     return replace(plan, endpoint=endpoint)
 
 
-def _open_log(path: Path) -> IO[bytes]:
-    """A log to add to, for this user's eyes alone: an engine may quote what it was asked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    return (
-        path.open("ab") if path.exists() else os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "ab")
-    )
-
-
 def _remove(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
@@ -180,15 +175,15 @@ def _signal_group(pid: int, number: int) -> None:
         return  # nothing of it is left
 
 
-def _fresh_folder() -> Path:
+def _fresh_folder() -> Path | None:
+    """A folder with a short enough path; None where there is none, and workers then listen on loopback ports."""
     for parent in places.socket_parents():
         if len(os.fsencode(parent)) + 40 > _MAX_SOCKET_PATH_BYTES or not os.access(parent, os.W_OK):
             continue
         _sweep(parent)
         return Path(tempfile.mkdtemp(prefix=f"hutch-{os.getpid()}-", dir=parent))  # mode 0700
-    raise EngineFailed(
-        "no folder for the workers' sockets", hint="Set TMPDIR to a short path that this user can write to."
-    )
+    _log.warning("no folder with a short path for the workers' sockets: they listen on loopback ports")
+    return None
 
 
 def _sweep(parent: Path) -> None:

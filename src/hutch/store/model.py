@@ -1,7 +1,8 @@
 """A stored model opened for use: its small layers read, and its weights found. No weights are read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import FormatError
@@ -10,7 +11,8 @@ from hutch.store.blobs import Blobs
 from hutch.store.manifests import Layer, Manifest
 
 MAX_TEXT_BYTES = 4 << 20  # of one template, license, …
-_READABLE = frozenset(("model", "template", "system", "params", "messages", "license"))
+FILES = ("adapter", "projector", "draft")  # GGUF files beside the weights
+_READABLE = frozenset(("model", "template", "system", "params", "messages", "license", *FILES))
 _HINT = "Pull or create the model again."
 
 
@@ -19,21 +21,29 @@ def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
     weights = manifest.of_kind("model")
     if not weights:
         raise FormatError(f"model '{stored.name.short}' has no weights in this store", hint=_HINT)
-    for layer in weights:
+    beside = {kind: manifest.of_kind(kind) for kind in FILES}
+    for layer in (*weights, *(layer for layers in beside.values() for layer in layers)):
         if blobs.size_bytes(layer.digest) != layer.size_bytes:
             raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
     return Model(
         stored=stored,
-        weights=tuple(blobs.path(layer.digest) for layer in weights),
+        weights=_paths(blobs, weights),
         template=last_text(blobs, manifest, "template"),
         system=last_text(blobs, manifest, "system"),
         parameters=parameters(blobs, manifest),
         messages=messages(blobs, manifest),
+        adapters=_paths(blobs, beside["adapter"]),
+        projectors=_paths(blobs, beside["projector"]),
+        drafts=_paths(blobs, beside["draft"]),
         licenses=tuple(text(blobs, layer) for layer in manifest.of_kind("license")),
         unsupported_layers=tuple(
             layer.media_type for layer in manifest.layers if layer.kind not in _READABLE
         ),
     )
+
+
+def _paths(blobs: Blobs, layers: Sequence[Layer]) -> tuple[Path, ...]:
+    return tuple(blobs.path(layer.digest) for layer in layers)
 
 
 def text(blobs: Blobs, layer: Layer) -> str:

@@ -1,5 +1,6 @@
 """How a model is launched."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,12 +31,14 @@ def plan(
         (None, {}, 0, 8192, 4096),
         (None, {}, 0, 2048, 2048),
         (None, {}, 0, None, 4096),
-        (None, {}, 6000, 8192, 6000),
-        (None, {"num_ctx": 5000}, 6000, 8192, 5000),
-        (7000, {"num_ctx": 5000}, 6000, 8192, 7000),
+        (None, {}, 6144, 8192, 6144),
+        (None, {"num_ctx": 5120}, 6144, 8192, 5120),
+        (7000, {"num_ctx": 5120}, 6144, 8192, 7168),
         (100_000, {}, 0, 8192, 8192),
-        (100_000, {}, 0, None, 100_000),
-        (1, {}, 0, 8192, 4),
+        (100_000, {}, 0, None, 100_096),
+        (1, {}, 0, 8192, 256),
+        (257, {}, 0, 8192, 512),
+        (1, {}, 0, 64, 64),
     ],
 )
 def test_the_context_is_what_was_asked_for_up_to_what_the_model_knows(
@@ -67,12 +70,11 @@ def test_settings_count_and_the_request_counts_more() -> None:
         "num_thread": 3,
         "num_gpu": 0,
         "kv_cache_type": "q8_0",
-        "llama_server": "/x/llama-server",
     }
     result = plan(None, None, {"use_mmap": False}, **settings)
     assert (result.num_slots, result.num_thread, result.num_gpu, result.use_mmap) == (2, 3, 0, False)
-    assert (result.kv_cache_type, result.binary) == ("q8_0", "/x/llama-server")
-    assert engine_name(result) == "llama-server (llama-server)"
+    assert result.kv_cache_type == "q8_0"
+    assert engine_name(replace(result, binary="/x/llama-server")) == "llama-server (/x/llama-server)"
     asked = LoadOptions(num_thread=7, num_gpu=5, main_gpu=1, use_mmap=True, num_batch=1024)
     result = plan(asked, None, {"use_mmap": False}, **settings)
     assert (result.num_thread, result.num_gpu, result.main_gpu, result.use_mmap) == (7, 5, 1, True)

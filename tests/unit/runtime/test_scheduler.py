@@ -83,7 +83,7 @@ class Shelf:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run a story with a scheduler; afterwards no worker may be left."""
     weights = tmp_path / "model.gguf"
-    weights.write_bytes(tiny_model())
+    weights.write_bytes(tiny_model({"llama.context_length": 4096}))
     monkeypatch.setattr(loaded_module, "Worker", FakeWorker)
     monkeypatch.setattr(machine, "memory_bytes", lambda: (1 << 40, 1 << 40))
 
@@ -209,12 +209,12 @@ def test_a_larger_context_reloads_once_the_requests_on_the_smaller_one_are_done(
     run: Callable[..., None],
 ) -> None:
     async def story(scheduler: Scheduler) -> None:
-        async with scheduler.use(SMALL, LoadOptions(num_ctx=8), None) as (first, _):
-            larger = asyncio.create_task(_num_ctx(scheduler, 16))
+        async with scheduler.use(SMALL, LoadOptions(num_ctx=256), None) as (first, _):
+            larger = asyncio.create_task(_num_ctx(scheduler, 512))
             await asyncio.sleep(0.01)
             assert not larger.done()
-            assert first.plan.num_ctx == 8
-        assert await larger == 16
+            assert first.plan.num_ctx == 256
+        assert await larger == 512
         assert len(FakeWorker.alive) == 1
 
     run(story)

@@ -317,7 +317,8 @@ def test_a_folder_made_by_ollama_is_read_as_it_is(tmp_path: Path) -> None:
     assert opened.parameters == {"stop": ["<|im_end|>"], "num_ctx": 4096}
     assert opened.messages == ({"role": "user", "content": "hi"},)
     assert (opened.template, opened.system, opened.licenses) == ("{{ .Prompt }}", "Be kind.", ("MIT",))
-    assert opened.unsupported_layers == ("application/vnd.ollama.image.projector",)
+    assert [path.read_bytes() for path in opened.projectors] == [b"GGUF"]
+    assert (opened.adapters, opened.drafts, opened.unsupported_layers) == ((), (), ())
     assert not (store.root / ".locks").exists()
     assert store.prune_plan() == []
 

@@ -1,4 +1,4 @@
-"""Wheels of Python packages: found where pip's settings say, and fetched whole with ranges and resume."""
+"""Wheels of Python packages, or their sources: found where pip's settings say, and fetched whole with ranges and resume."""
 
 import contextlib
 import logging
@@ -34,8 +34,9 @@ _MAX_TRIES = 10
 class Wheels:
     """One client for all wheels of a pull. A wheel's file is there until its context is left."""
 
-    def __init__(self, blobs: Blobs, settings: PipSettings) -> None:
+    def __init__(self, blobs: Blobs, settings: PipSettings, *, is_source: bool = False) -> None:
         self._blobs = blobs
+        self._is_source = is_source  # the package's source and not its wheel
         self._settings = settings
         self._tries = min(settings.retries + 1, _MAX_TRIES)
         self._client = _client(settings)
@@ -98,20 +99,21 @@ class Wheels:
                     return link, member.wheel_digest or announced
                 notes.append(f"{shown}: {link.filename} has another digest")
             notes.append(f"{shown}: not there" if not links else "")
+        what = "source" if self._is_source else "wheel"
         raise SourceFailed(
-            f"no wheel of {member.package} {member.version} found",
+            f"no {what} of {member.package} {member.version} found",
             hint=f"pip's settings were followed. {'; '.join(note for note in notes if note)}.",
         )
 
     def _links(self, member: Member, kind: str, location: str) -> list[Link]:
         named = {kind: [location]} if location else {}  # unearth falls back on pip's default by itself
+        named |= {"no_binary" if self._is_source else "only_binary": [member.package]}
         if "://" in location and not is_secure_origin(self._fetcher, Link(location)):
             raise LinkCollectError("neither https nor one of pip's trusted hosts")
         finder = PackageFinder(
             self._fetcher,
-            **named,  # type: ignore[arg-type]  # its two keywords take the same
+            **named,  # type: ignore[arg-type]  # its keywords take the same
             trusted_hosts=self._settings.trusted_hosts,
-            only_binary=[member.package],
             ignore_compatibility=True,  # a file for any Python will do
         )
         wanted = f"{member.package}=={member.version}"

@@ -1,0 +1,55 @@
+"""Images on their way to a worker: those that could harm it are refused, those that it cannot read are converted."""
+
+import asyncio
+import base64
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hutch import places
+from hutch.core.chat import Image, Message
+from hutch.core.errors import BadInput
+from hutch.formats import images
+
+_WITHIN_S = 20.0
+_CONVERTER = "hutch.engines.webp"
+
+
+async def readable(messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages with images that the engine reads. Raises BadInput for one that is damaged."""
+    if not any(message.images for message in messages):
+        return messages
+    return [
+        replace(message, images=tuple([await _readable(image) for image in message.images]))
+        for message in messages
+    ]
+
+
+async def _readable(image: Image) -> Image:
+    if image.media_type == images.PNG:
+        await asyncio.to_thread(images.check_inflates, base64.b64decode(image.base64))
+    if image.media_type != images.WEBP:
+        return image
+    png = await _as_png(base64.b64decode(image.base64))
+    return Image(images.PNG, base64.b64encode(png).decode())
+
+
+async def _as_png(webp: bytes) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", _CONVERTER),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=places.worker_environment(),
+    )
+    try:
+        png, _ = await asyncio.wait_for(process.communicate(webp), _WITHIN_S)
+    except TimeoutError:
+        png = b""
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode or not png:
+        raise BadInput("the WebP image is damaged", hint="Send it as PNG or JPEG.", param="images")
+    return png
