@@ -50,6 +50,12 @@ def pip_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in folders}
 
 
+def docker_logins() -> str | Path:
+    """The logins that Docker's clients use at registries: the text of a `config.json`, or where that file is."""
+    folder = _variable("DOCKER_CONFIG") or "~/.docker"
+    return _variable("DOCKER_AUTH_CONFIG") or Path(folder).expanduser() / "config.json"
+
+
 class Address:
     """A server's address: `scheme://host:port/path`."""
 
