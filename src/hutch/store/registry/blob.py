@@ -59,7 +59,7 @@ def have(registry: Registry, layer: Layer, blobs: Blobs, split: Split) -> Genera
                 _clear(partial)
                 todo, resumed = [Part(0, 0, layer.size_bytes)], False
                 continue
-            found = yield from _digest(partial)
+            found = yield from _digest(partial, layer)
             if found == layer.digest:
                 break
             _clear(partial)
@@ -77,7 +77,7 @@ def have(registry: Registry, layer: Layer, blobs: Blobs, split: Split) -> Genera
 def _download(
     registry: Registry, layer: Layer, partial: Path, todo: list[Part], split: Split
 ) -> Generator[Progress, None, None]:
-    status = f"pulling {layer.digest.removeprefix('sha256:')[:12]}"
+    status = _status(layer)
     with _Writer(partial, layer.size_bytes, todo) as writer:
         with Connections() as connections:
             work = _Work(registry, layer, writer, connections)
@@ -208,7 +208,8 @@ class _Work:
             raise _TryAgain("the server sent less than was asked for")
 
 
-def _digest(partial: Path) -> Generator[Progress, None, str]:
+def _digest(partial: Path, layer: Layer) -> Generator[Progress, None, str]:
+    """Read what has arrived, telling at times that work goes on."""
     reading, pace = digest_of(partial), Pace()
     while True:
         try:
@@ -216,7 +217,11 @@ def _digest(partial: Path) -> Generator[Progress, None, str]:
         except StopIteration as end:
             return str(end.value)
         if pace.is_due():
-            yield Progress("verifying sha256 digest")
+            yield Progress(_status(layer), layer.digest, layer.size_bytes, layer.size_bytes)
+
+
+def _status(layer: Layer) -> str:
+    return f"pulling {layer.digest.removeprefix('sha256:')[:12]}"
 
 
 def _clear(partial: Path) -> None:
