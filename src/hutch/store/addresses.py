@@ -33,12 +33,13 @@ def follow(
     method: str = "GET",
 ) -> httpx2.Response:
     """Ask for a file, following redirects that stay as safe as the address was. The answer is still to be read."""
-    shown, began, left = without_secrets(url), _reach(url), dict(headers)
+    shown, left = without_secrets(url), dict(headers)
+    began = reach = _reach(url)
     for _ in range(MAX_REDIRECTS + 1):
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and (may_be_plain or is_loopback(url))):
             raise SourceFailed(f"{without_secrets(url)} is not https", hint="Use an https address.")
-        if _reach(url) < max(began, Reach.THIS_MACHINE):
+        if reach < max(began, Reach.THIS_MACHINE):
             raise SourceFailed(f"{shown} leads to an address inside a private network")
         timeout = httpx2.Timeout(stall_s, connect=min(stall_s, _CONNECT_S))
         request = client.build_request(method, url, headers=left, timeout=timeout)
@@ -53,6 +54,7 @@ def follow(
                 raise SourceFailed(f"{shown} leads away from https")
             if urlsplit(url).netloc != parts.netloc:
                 left.pop("Authorization", None)  # it was meant for that host alone
+            reach = _reach(url)
         except BaseException:
             response.close()
             raise
