@@ -61,6 +61,12 @@ def build_environment(*programs: Path) -> dict[str, str]:
     return {**os.environ, "PATH": path}
 
 
+def docker_logins() -> str | Path:
+    """The logins that Docker's clients use at registries: the text of a `config.json`, or where that file is."""
+    folder = _variable("DOCKER_CONFIG") or "~/.docker"
+    return _variable("DOCKER_AUTH_CONFIG") or Path(folder).expanduser() / "config.json"
+
+
 class Address:
     """A server's address: `scheme://host:port/path`."""
 

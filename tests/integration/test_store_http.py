@@ -10,6 +10,7 @@ import pytest
 from hutch.core.errors import HutchError, SourceFailed
 from hutch.core.models import Progress
 from hutch.store import addresses, download
+from hutch.store.addresses import Reach
 from hutch.store.download import Patience
 from hutch.store.sources import https
 from hutch.store.store import ModelStore
@@ -229,8 +230,9 @@ def test_a_public_host_cannot_lead_to_a_private_one(
     server: FaultyServer, store: ModelStore, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(addresses, "_is_public", lambda url: "public" in url)
-    monkeypatch.setattr(addresses, "_check_peer", lambda response, shown: asked.append(str(response.url)))
+    reach = addresses._reach
+    monkeypatch.setattr(addresses, "_reach", lambda url: Reach.PUBLIC if "public" in url else reach(url))
+    monkeypatch.setattr(addresses, "_check_peer", lambda response, *_: asked.append(str(response.url)))
     resolve_to(monkeypatch, public="127.0.0.1")
     port = server.server_address[1]
     server.redirects["/start"] = f"http://{target}:{port}/x.gguf"
@@ -242,26 +244,36 @@ def test_a_public_host_cannot_lead_to_a_private_one(
 def test_a_name_that_means_another_address_once_connected_is_found_out(
     server: FaultyServer, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(addresses, "_is_public", lambda url: True)
+    monkeypatch.setattr(addresses, "_reach", lambda url: Reach.PUBLIC)
     with pytest.raises(SourceFailed, match="private network"):
         statuses(store.pull(X, f"{server.url}/x.gguf"))
 
 
 @pytest.mark.parametrize(
-    ("address", "is_public"),
+    ("address", "reach"),
     [
-        ("127.0.0.1", False),
-        ("10.1.2.3", False),
-        ("169.254.169.254", False),
-        ("[::1]", False),
-        ("[::ffff:10.0.0.1]", False),
-        ("localhost", False),
-        ("1.1.1.1", True),
-        ("[2606:4700::1]", True),
+        ("127.0.0.1", Reach.THIS_MACHINE),
+        ("0.0.0.0", Reach.THIS_MACHINE),
+        ("10.1.2.3", Reach.PRIVATE),
+        ("169.254.169.254", Reach.NOWHERE),
+        ("[::ffff:169.254.169.254]", Reach.NOWHERE),
+        ("[fe80::1]", Reach.NOWHERE),
+        ("[::1]", Reach.THIS_MACHINE),
+        ("[::ffff:10.0.0.1]", Reach.PRIVATE),
+        ("localhost", Reach.THIS_MACHINE),
+        ("1.1.1.1", Reach.PUBLIC),
+        ("[2606:4700::1]", Reach.PUBLIC),
     ],
 )
-def test_tells_public_addresses_from_private_ones(address: str, is_public: bool) -> None:
-    assert addresses._is_public(f"https://{address}/x") is is_public
+def test_tells_public_addresses_from_private_ones(address: str, reach: Reach) -> None:
+    assert addresses._reach(f"https://{address}/x") is reach
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/x", "http://[fe80::1]/x"])
+def test_nothing_leads_to_a_clouds_metadata(server: FaultyServer, store: ModelStore, target: str) -> None:
+    server.redirects["/x.gguf"] = target
+    with pytest.raises(SourceFailed, match="private network"):
+        statuses(store.pull(X, f"{server.url}/x.gguf", insecure=True))
 
 
 def test_plain_http_needs_this_machine_or_insistence(store: ModelStore) -> None:

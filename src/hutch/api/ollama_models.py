@@ -1,4 +1,4 @@
-"""`/api/tags`, `ps`, `show`, `pull`, `create`, `copy`, `delete`, `blobs`."""
+"""`/api/tags`, `ps`, `show`, `pull`, `push`, `create`, `copy`, `delete`, `blobs`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -21,7 +21,7 @@ from hutch.core.durations import FOREVER
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.listing import details_json, tags_json
 from hutch.core.models import Progress
-from hutch.core.names import ModelName, parse_digest
+from hutch.core.names import ModelName, Reference, parse_digest
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.core.reports import progress_json
 from hutch.store.bases import create_or_pull
@@ -54,10 +54,23 @@ class ShowBody(NameBody):
     verbose: bool | None = None
 
 
-class PullBody(NameBody):
-    """`POST /api/pull`."""
+class TransferBody(NameBody):
+    """`POST /api/pull` and `/api/push`."""
 
     insecure: bool | None = None
+
+    @property
+    def reference(self) -> Reference:
+        """The name; a scheme may stand before it, and the digest of a manifest behind it."""
+        text = self.model or self.name
+        if not text:
+            return Reference(self.model_name)
+        scheme, _, rest = text.rpartition("://")
+        if scheme == "http" and not self.insecure:
+            raise BadInput(
+                "insecure protocol http", hint="Say `insecure: true`, or use https.", param="model"
+            )
+        return Reference.parse(rest if scheme in ("http", "https") else text)
 
 
 class CopyBody(Wire):
@@ -140,7 +153,12 @@ class OllamaModels:
             Route(
                 post, "/api/show", Action.READ_MODEL, self.show, OLLAMA, ShowBody, summary="Describe a model"
             ),
-            Route(post, "/api/pull", Action.PULL_MODEL, self.pull, OLLAMA, PullBody, summary="Fetch a model"),
+            Route(
+                post, "/api/pull", Action.PULL_MODEL, self.pull, OLLAMA, TransferBody, summary="Fetch a model"
+            ),
+            Route(
+                post, "/api/push", Action.PUSH_MODEL, self.push, OLLAMA, TransferBody, summary="Send a model"
+            ),
             Route(
                 post,
                 "/api/create",
@@ -189,8 +207,18 @@ class OllamaModels:
 
     async def pull(self, call: Call) -> Response:
         """Fetch a model by its name."""
-        body: PullBody = call.body
-        return await self._progress(self._store.pull(body.model_name, insecure=bool(body.insecure)), body)
+        body: TransferBody = call.body
+        name, digest = body.reference
+        steps = self._store.pull(name, insecure=bool(body.insecure), digest=digest)
+        return await self._progress(steps, body)
+
+    async def push(self, call: Call) -> Response:
+        """Send a model to the registry that its name says."""
+        body: TransferBody = call.body
+        name, digest = body.reference
+        if digest is not None:
+            raise BadInput("a model is pushed by its name", hint="Leave the digest out.", param="model")
+        return await self._progress(self._store.push(name, insecure=bool(body.insecure)), body)
 
     async def create(self, call: Call) -> Response:
         """Make a model from another one, or from GGUF blobs."""

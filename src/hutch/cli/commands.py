@@ -114,7 +114,11 @@ COMMANDS = (
         "hutch.cli.pull:pull",
         "Fetch a model",
         (
-            _arg("model", metavar="MODEL", help="name of a model; or a GGUF file's path or https address"),
+            _arg(
+                "model",
+                metavar="MODEL",
+                help="name of a model, @sha256:… to pin it; or a GGUF file's path or https address",
+            ),
             _arg(
                 "--from",
                 dest="source",
@@ -125,6 +129,7 @@ COMMANDS = (
             _INSECURE,
         ),
     ),
+    Command("push", "hutch.cli.pull:push", "Send a model to its registry", (_MODEL, _INSECURE)),
     Command("list", "hutch.cli.models:list_models", "List models", (_PREFIX, _JSON), ("ls",)),
     Command("ps", "hutch.cli.models:ps", "List loaded models", (_PREFIX, _JSON)),
     Command(

@@ -6,7 +6,7 @@ from typing import Any
 
 from hutch.api import ollama_show
 from hutch.cli.client import blocks
-from hutch.core.names import ModelName
+from hutch.core.names import ModelName, Reference
 from hutch.core.reports import progress_json
 from hutch.store.bases import create_or_pull
 from hutch.store.local import local_store
@@ -31,8 +31,14 @@ def delete(name: str) -> None:
 
 def pull(name: str | None, source: str | None, *, replace: bool, insecure: bool) -> Iterator[dict[str, Any]]:
     """Fetch a model; reports are as the API's."""
-    parsed = None if name is None else ModelName.parse(name)
-    return map(progress_json, local_store().pull(parsed, source, replace=replace, insecure=insecure))
+    parsed, digest = (None, None) if name is None else Reference.parse(name)
+    steps = local_store().pull(parsed, source, replace=replace, insecure=insecure, digest=digest)
+    return map(progress_json, steps)
+
+
+def push(name: str, *, insecure: bool) -> Iterator[dict[str, Any]]:
+    """Send a model to the registry that its name says; reports are as the API's."""
+    return map(progress_json, local_store().push(ModelName.parse(name), insecure=insecure))
 
 
 def import_file(digest: str, file: Path, tell: Callable[[int], None]) -> None:

@@ -1,4 +1,4 @@
-"""`hutch pull`: fetches a model."""
+"""`hutch pull` and `push`: models fetched and sent."""
 
 import argparse
 from pathlib import Path
@@ -32,6 +32,17 @@ def pull(args: argparse.Namespace) -> None:
     progress.show(
         side.here("hutch.cli.local:pull", name, source, replace=args.replace, insecure=args.insecure)
     )
+
+
+def push(args: argparse.Namespace) -> None:
+    """Send a model to the registry that its name says."""
+    if side.is_answering():
+        side.note_settings()
+        progress.show(HttpServer().stream("/api/push", {"model": args.model, "insecure": args.insecure}))
+    elif side.is_here():
+        progress.show(side.here("hutch.cli.local:push", args.model, insecure=args.insecure))
+    else:
+        raise http.unreachable(places.server_address())
 
 
 def is_source(text: str) -> bool:

@@ -25,4 +25,5 @@ class Action(enum.StrEnum):
     WRITE_MODEL = "models.write"
     DELETE_MODEL = "models.delete"
     PULL_MODEL = "models.pull"
+    PUSH_MODEL = "models.push"
     SEE_RUNNING = "running.see"

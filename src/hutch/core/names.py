@@ -61,6 +61,24 @@ class ModelName(NamedTuple):
         return all(a.lower() == b.lower() for a, b in zip(self, other, strict=True))
 
 
+class Reference(NamedTuple):
+    """What to pull: a name, or one content of it, pinned by the SHA-256 of its manifest."""
+
+    name: ModelName
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Read `name` or `name@sha256:…`. Raises BadInput."""
+        name, at, digest = text.partition("@")
+        return cls(ModelName.parse(name), parse_digest(digest) if at else None)
+
+    def __str__(self) -> str:
+        """The whole of it, with the parts that are defaults."""
+        text = "/".join(self.name[:3]) + f":{self.name.tag}"
+        return f"{text}@{self.digest}" if self.digest else text
+
+
 def _invalid(text: str) -> BadInput:
     shown = text if len(text) <= 100 else text[:100] + "…"
     return BadInput(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hutch.core.errors import FormatError, SourceFailed
 from hutch.core.models import Progress
@@ -42,11 +42,7 @@ class Blobs:
         found_bytes = self.size_bytes(digest)
         if found_bytes is None or size_bytes not in (None, found_bytes):
             return False
-        sha256 = hashlib.sha256()
-        with self.path(digest).open("rb") as file:
-            while data := file.read(_READ_BYTES):
-                sha256.update(data)
-        return f"sha256:{sha256.hexdigest()}" == digest
+        return bool(exhaust(digest_of(self.path(digest))) == digest)
 
     def read(self, digest: str, limit_bytes: int) -> bytes:
         """The bytes of a small blob. Raises FormatError where it is missing, too large, or not what its name says."""
@@ -113,7 +109,22 @@ class Blobs:
             return Added(partial.become_blob(digest), partial.size_bytes, created=True)
 
 
-def exhaust(progress: Iterable[Progress]) -> None:
-    """Do the work and tell nobody."""
-    for _ in progress:
-        pass
+def digest_of(path: Path) -> Generator[int, None, str]:
+    """Read a file for its digest, telling how many bytes are read."""
+    sha256, read_bytes = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while data := file.read(_READ_BYTES):
+            sha256.update(data)
+            read_bytes += len(data)
+            yield read_bytes
+    return f"sha256:{sha256.hexdigest()}"
+
+
+def exhaust(steps: Iterable[object]) -> Any:
+    """Do the work and tell nobody. What a generator returns is returned."""
+    iterator = iter(steps)
+    while True:
+        try:
+            next(iterator)
+        except StopIteration as end:
+            return end.value

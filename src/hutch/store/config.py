@@ -10,14 +10,14 @@ from hutch.core.models import Details
 from hutch.store import layout
 from hutch.store.manifests import Manifest
 
-_MAX_CONFIG_BYTES = 1 << 20
+MAX_CONFIG_BYTES = 1 << 20
 
 
 def read(root: Path, manifest: Manifest) -> dict[str, Any]:
     """The config of a model as it stands. Raises FormatError."""
     path = layout.blob_path(root, manifest.config.digest)
     try:
-        document = json.loads(layout.read_bounded(path, _MAX_CONFIG_BYTES))
+        document = json.loads(layout.read_bounded(path, MAX_CONFIG_BYTES))
     except OSError as problem:
         raise FormatError(f"{path}: {problem.strerror}", hint="Pull or create the model again.") from problem
     except (ValueError, RecursionError):

@@ -21,8 +21,8 @@ from hutch.store.partial import Partial
 MAX_FILE_BYTES = 1 << 41  # 2 TiB: no small model is larger
 ENOUGH_PROGRESS_BYTES = 1 << 20  # a try that brought so much does not count as one
 
-_RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _HINT = "Try again: what has arrived is kept."
 
 
@@ -111,11 +111,11 @@ class Download:
                 return
             finally:
                 self._close_response()
-            yield from _pause(self._patience.pause_s * 2 ** (failed - 1))
+            yield from pause(self._patience.pause_s * 2 ** (failed - 1))
 
     def _try(self) -> Generator[Progress, None, None]:
         self._response = self._ask()
-        if self._response.status_code in _RETRIED:
+        if self._response.status_code in RETRIED:
             raise _TryAgain(f"the server answered {self._response.status_code}")
         if self._partial is None:  # the first answer tells what bytes these are
             self._validator = _validator(self._response)
@@ -159,8 +159,8 @@ class Download:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise SourceFailed(f"{self._shown}: the server packs what was asked for as it is")
         if status == 206:
-            start, total = _content_range(response)
-            if start != partial.size_bytes or self._total not in (None, total):
+            start, last, total = content_range(response)
+            if (start, last + 1) != (partial.size_bytes, total) or self._total not in (None, total):
                 partial.keep = False
                 raise SourceFailed(f"{self._shown}: the server sent another range than was asked for")
             self._total = total
@@ -202,11 +202,11 @@ def _validator(response: httpx2.Response) -> str:
     return "" if etag.startswith("W/") or response.status_code != 200 else etag
 
 
-def _content_range(response: httpx2.Response) -> tuple[int, int]:
-    """Where a partial answer begins and how long the whole file is; -1 where it does not reach to the end."""
+def content_range(response: httpx2.Response) -> tuple[int, int, int]:
+    """The first and the last byte of a partial answer, and how long the whole file is; -1 where it does not tell."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    start, end, total = map(int, match.groups()) if match else (-1, -1, -1)
-    return (start, total) if end + 1 == total else (-1, -1)
+    first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
+    return first, last, total
 
 
 def _content_length(response: httpx2.Response) -> int | None:
@@ -214,7 +214,7 @@ def _content_length(response: httpx2.Response) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _pause(seconds: float) -> Iterator[Progress]:
+def pause(seconds: float) -> Iterator[Progress]:
     """Wait, giving whoever listens the chance to stop."""
     until_s = time.monotonic() + seconds
     while (left_s := until_s - time.monotonic()) > 0:

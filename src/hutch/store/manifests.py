@@ -20,8 +20,8 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.ollama.image."  # and model, template, system, license, params, messages …
 
-_MANIFEST_TYPES = ("", MANIFEST_TYPE, "application/vnd.oci.image.manifest.v1+json")
-_MAX_MANIFEST_BYTES = 4 << 20
+MANIFEST_TYPES = ("", MANIFEST_TYPE, "application/vnd.oci.image.manifest.v1+json")
+MAX_MANIFEST_BYTES = 4 << 20
 _MAX_LAYERS = 10_000  # models in single tensors have thousands
 _MAX_BLOB_BYTES = 1 << 50
 
@@ -72,6 +72,11 @@ def parse(data: bytes, where: str) -> Manifest:
         raise FormatError(f"{where}: {why}", hint="Remove the file, then pull or create the model.") from None
 
 
+def media_type(data: bytes) -> str:
+    """The type that a manifest which can be read says it is of."""
+    return json.loads(data).get("mediaType") or MANIFEST_TYPE
+
+
 def render(config: Layer, layers: tuple[Layer, ...]) -> bytes:
     """Write a manifest's bytes, keys in Ollama's order."""
     document = {
@@ -105,7 +110,7 @@ def read_bytes(root: Path, name: ModelName) -> bytes:
     """The bytes of a stored name's manifest. Raises FormatError where they cannot be read."""
     path = layout.manifest_path(root, name)
     try:
-        return layout.read_bounded(path, _MAX_MANIFEST_BYTES)
+        return layout.read_bounded(path, MAX_MANIFEST_BYTES)
     except OSError as problem:
         raise FormatError(f"{path}: {problem.strerror}") from problem
 
@@ -147,7 +152,7 @@ def _manifest(data: bytes) -> Manifest:
     document = json.loads(data)
     if not isinstance(document, dict):
         raise FormatError("a manifest is a JSON object")
-    if document.get("schemaVersion") != 2 or document.get("mediaType", "") not in _MANIFEST_TYPES:
+    if document.get("schemaVersion") != 2 or document.get("mediaType", "") not in MANIFEST_TYPES:
         raise FormatError("not a manifest of version 2")
     layers = document.get("layers")
     layers = [] if layers is None else layers  # Go writes null where there are none

