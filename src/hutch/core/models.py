@@ -31,6 +31,14 @@ class StoredModel(NamedTuple):
     details: Details
 
 
+class Document(NamedTuple):
+    """A document that a model knows. `path` is where its text lies."""
+
+    name: str
+    path: Path
+    text: str
+
+
 class Model(NamedTuple):
     """A model opened for use: everything that its layers say, and where its weights lie.
 
@@ -44,6 +52,13 @@ class Model(NamedTuple):
     parameters: Mapping[str, Any] = MappingProxyType({})
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    projectors: tuple[Path, ...] = ()
+    adapters: tuple[Path, ...] = ()
+    drafts: tuple[Path, ...] = ()
+    documents: tuple[Document, ...] = ()
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
     unsupported_layers: tuple[
         str, ...
     ] = ()  # media types that this Hutch cannot use (adapters, projectors …)

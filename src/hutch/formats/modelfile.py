@@ -12,15 +12,15 @@ taken off when read, and Ollama, where such a text would end too early, keeps it
 Pure: opens no file, and knows nothing of what FROM means.
 """
 
-import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from hutch.core.errors import BadInput, FormatError
+from hutch.core.errors import BadInput
 from hutch.core.options import DEPRECATED, PARAMETER_ALIASES, parse_option
+from hutch.formats.text import decode
 
 KEYWORDS = (
     "from", "license", "template", "system", "adapter", "draft", "renderer", "parser", "parameter", "message", "requires",
@@ -42,7 +42,6 @@ _NAME = re.compile(r"([A-Za-z0-9_]+)[ \t]")
 _MARK = "\u034f"
 _ENDING_QUOTES = re.compile(rf'("""{_MARK}*)(?=[ \t]*\n)')
 _MARKED_QUOTES = re.compile(rf'("""{_MARK}*){_MARK}(?=[ \t]*\n)')
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def parse(data: bytes) -> Modelfile:
     documents: dict[str, str] = {}
     deprecated: list[str] = []
     lines: dict[str, int] = {}
-    for line, keyword, word, value in instructions(decode(data)):
+    for line, keyword, word, value in instructions(decode(data, "the Modelfile")):
         match keyword:
             case "from":
                 sources.append(value)
@@ -123,18 +122,6 @@ def parse(data: bytes) -> Modelfile:
         lines=MappingProxyType(lines),
         **once,
     )
-
-
-def decode(data: bytes) -> str:
-    """The text of a Modelfile's bytes: UTF-8, or UTF-16 that says so. Other bytes raise FormatError."""
-    mark, encoding = next(((mark, name) for mark, name in _BOMS if data.startswith(mark)), (b"", "utf-8"))
-    try:
-        return data[len(mark) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"the Modelfile is not {encoding.upper()}: {error.reason} at byte {error.start}",
-            hint="Save it as UTF-8.",
-        ) from error
 
 
 def instructions(text: str) -> Iterator[Instruction]:

@@ -2,29 +2,39 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import FormatError
 from hutch.core.models import Model, StoredModel
+from hutch.store import config, documents
 from hutch.store.blobs import Blobs
 from hutch.store.manifests import Layer, Manifest
 
 MAX_TEXT_BYTES = 4 << 20  # of one template, license, …
-_READABLE = frozenset(("model", "template", "system", "params", "messages", "license"))
+_READABLE = frozenset(
+    ("model", "template", "system", "params", "messages", "license", documents.DOCUMENT_TYPE)
+)
+_BIG = ("model", "projector", "adapter", "draft")
 _HINT = "Pull or create the model again."
 
 
 def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
     """Open a model. Raises FormatError where a layer is missing or is not what it claims."""
-    weights = manifest.of_kind("model")
-    if not weights:
+    if not manifest.of_kind("model"):
         raise FormatError(f"model '{stored.name.short}' has no weights in this store", hint=_HINT)
-    for layer in weights:
-        if blobs.size_bytes(layer.digest) != layer.size_bytes:
-            raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
+    weights, projectors, adapters, drafts = (_paths(blobs, manifest, kind) for kind in _BIG)
+    said = config.read(blobs.root, manifest)
     return Model(
         stored=stored,
-        weights=tuple(blobs.path(layer.digest) for layer in weights),
+        weights=weights,
+        projectors=projectors,
+        adapters=adapters,
+        drafts=drafts,
+        documents=documents.read(blobs, manifest),
+        renderer=config.text(said, "renderer"),
+        parser=config.text(said, "parser"),
+        requires=config.text(said, "requires"),
         template=last_text(blobs, manifest, "template"),
         system=last_text(blobs, manifest, "system"),
         parameters=parameters(blobs, manifest),
@@ -34,6 +44,14 @@ def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
             layer.media_type for layer in manifest.layers if layer.kind not in _READABLE
         ),
     )
+
+
+def _paths(blobs: Blobs, manifest: Manifest, kind: str) -> tuple[Path, ...]:
+    layers = manifest.of_kind(kind)
+    for layer in layers:
+        if blobs.size_bytes(layer.digest) != layer.size_bytes:
+            raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
+    return tuple(blobs.path(layer.digest) for layer in layers)
 
 
 def text(blobs: Blobs, layer: Layer) -> str:
