@@ -25,7 +25,7 @@ _K1, _B = 1.2, 0.75  # BM25's usual constants
 _CHARS_PER_TOKEN = 2.0  # until the model's own tokenizer was asked; cautious for most languages
 _INTRODUCTION = (
     "Answer from these documents where they apply, and name the one that you use. "
-    "Each part begins with its document's name in brackets."
+    "Each part begins with its document's name in brackets.\n\n"
 )
 
 
@@ -37,9 +37,8 @@ class Knowledge:
         self._whole = "\n\n".join(_part(each.name, each.text) for each in documents)
         self._passages = [(each.name, text) for each in documents for text in _passages(each.text)]
         self._lengths = array("I")  # of passages, in words
-        self._found_in: dict[
-            str, array[int]
-        ] = {}  # for each word the passages, once for each time it is there
+        # For each word the passages that have it, once for each time that it is there.
+        self._found_in: dict[str, array[int]] = {}
         for index, (_, text) in enumerate(self._passages):
             words = _words(text)
             self._lengths.append(len(words))
@@ -60,22 +59,30 @@ class Knowledge:
         """Say how many tokens the model makes of the sample."""
         self._chars_per_token = len(self.sample) / max(1, num_tokens)
 
-    def told_to(self, messages: Sequence[Message], num_ctx: int) -> tuple[Message, ...]:
-        """The conversation with what these documents say to it in its system message."""
-        budget = _budget_chars(messages, num_ctx, self._chars_per_token)
+    def told_to(self, messages: Sequence[Message], num_ctx: int, num_before: int = 0) -> tuple[Message, ...]:
+        """The conversation with what these documents say to it in its system message.
+
+        `num_before` tokens of an earlier exchange stand before it, with all of the documents if they are short.
+        """
+        room = num_ctx * self._chars_per_token
+        if num_before and len(self._whole) + len(_INTRODUCTION) <= room / 2:
+            return tuple(messages)
+        said_chars = num_before * self._chars_per_token + sum(len(each.content) for each in messages)
+        # Less than half where the conversation is long, but not much less, for old turns can go.
+        budget = int(min(room / 2, max(room / 8, room * 3 / 4 - said_chars))) - len(_INTRODUCTION)
         known = self._whole if len(self._whole) <= budget else self._matching(messages, budget)
         if not known:
             return tuple(messages)
-        said = f"{_INTRODUCTION}\n\n{known}"
+        said = _INTRODUCTION + known
         if messages and messages[0].role == "system":
             first = messages[0]
             return (replace(first, content=f"{first.content}\n\n{said}".strip()), *messages[1:])
         return (Message("system", said), *messages)
 
-    def ranked(self, question: str) -> list[int]:
-        """The passages that have words of a question, the best first."""
+    def ranked(self, words: Sequence[str]) -> list[int]:
+        """The passages that have some of these words, the best first."""
         scores: dict[int, float] = {}
-        for word in dict.fromkeys(_words(question)[-_MAX_QUESTION_WORDS:]):
+        for word in dict.fromkeys(words):
             counts = Counter(self._found_in.get(word, ()))
             rarity = math.log(1 + (len(self._passages) - len(counts) + 0.5) / (len(counts) + 0.5))
             for index, count in counts.items():
@@ -86,22 +93,27 @@ class Knowledge:
 
     def _matching(self, messages: Sequence[Message], budget: int) -> str:
         """The best passages for the last message of a user that any matches, in the documents' own order."""
-        asked = (each.content for each in reversed(messages) if each.role == "user")
-        ranked = next(filter(None, map(self.ranked, asked)), [])
-        chosen: list[int] = []
+        asked = (_words(each.content) for each in reversed(messages) if each.role == "user")
+        found = ((words, self.ranked(words)) for words in (each[-_MAX_QUESTION_WORDS:] for each in asked))
+        words, ranked = next((each for each in found if each[1]), ([], []))
+        chosen: dict[int, str] = {}
         for index in ranked:
-            size = len(_part(*self._passages[index])) + 2
-            if size <= budget:
-                chosen.append(index)
-                budget -= size
-        return "\n\n".join(_part(*self._passages[index]) for index in sorted(chosen))
+            part = _part(*self._passages[index])
+            if not chosen and len(part) > budget:
+                part = self._around(index, words, budget)
+            if len(part) <= budget:
+                chosen[index] = part
+                budget -= len(part) + 2
+        return "\n\n".join(chosen[index] for index in sorted(chosen))
 
-
-def _budget_chars(messages: Sequence[Message], num_ctx: int, chars_per_token: float) -> int:
-    """Half of the context, less where the conversation is long; never less than an eighth, for old turns can go."""
-    said_tokens = sum(len(each.content) for each in messages) / chars_per_token
-    tokens = min(num_ctx / 2, max(num_ctx / 8, num_ctx * 3 / 4 - said_tokens))
-    return int(tokens * chars_per_token) - len(_INTRODUCTION)
+    def _around(self, index: int, words: Sequence[str], size: int) -> str:
+        """As much of a passage as fits, around the rarest of these words."""
+        name, text = self._passages[index]
+        places = {_stem(found[0].casefold()): found.start() for found in _WORD.finditer(text)}
+        found = sorted(places.keys() & set(words), key=lambda word: (len(self._found_in[word]), word))
+        room = max(0, size - len(_part(name, "")))
+        begin = max(0, places[found[0]] - room // 2) if found else 0
+        return _part(name, text[begin : begin + room])
 
 
 def _part(name: str, text: str) -> str:
@@ -120,4 +132,8 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def _words(text: str) -> list[str]:
-    return [word[:_STEM_LETTERS] if word.isalpha() else word for word in _WORD.findall(text.casefold())]
+    return [_stem(word) for word in _WORD.findall(text.casefold())]
+
+
+def _stem(word: str) -> str:
+    return word[:_STEM_LETTERS] if word.isalpha() else word

@@ -33,8 +33,10 @@ class LocalBackend:
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
             messages = conversation(request, loaded.voice.model)
-            if (knowledge := loaded.voice.knowledge) is not None:
-                messages = await asyncio.to_thread(knowledge.told_to, messages, loaded.plan.num_ctx)
+            if request.messages is not None and (knowledge := loaded.voice.knowledge) is not None:
+                messages = await asyncio.to_thread(
+                    knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context)
+                )
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
                     async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
