@@ -241,7 +241,7 @@ def test_create_sends_files_by_their_digests(fake: FakeOllama, hutch: Hutch, tmp
     digest = "sha256:9834876dcfb05cb167a5c24953eba58c4ac89b1adf57f28f2f9d09af107ee8f0"
     (tmp_path / "w.gguf").write_bytes(b"aaa")
     (tmp_path / "Modelfile").write_text(
-        'FROM ./w.gguf\nSYSTEM """Be\nbrief."""\nPARAMETER seed 1\nPARAMETER numa true'
+        'FROM ./w.gguf\nSYSTEM """Be\nbrief."""\nPARAMETER seed 1\nPARAMETER low_vram true'
     )
     blob = f"/api/blobs/{digest}"
     fake.answers |= {
@@ -253,7 +253,7 @@ def test_create_sends_files_by_their_digests(fake: FakeOllama, hutch: Hutch, tmp
     code, _, err = hutch("create", "x", "-f", str(tmp_path / "Modelfile"))
     assert code == 0
     assert err == (
-        "warning: parameter numa is deprecated\nhashing w.gguf (3 B)\ncopying w.gguf (3 B)\nwriting manifest\nsuccess\n"
+        "warning: parameter low_vram is deprecated\nhashing w.gguf (3 B)\ncopying w.gguf (3 B)\nwriting manifest\nsuccess\n"
     )
     assert fake.asked(blob)[-1] == b"aaa"
     fake.answers[f"HEAD {blob}"] = Answer()
@@ -269,8 +269,8 @@ def test_create_sends_files_by_their_digests(fake: FakeOllama, hutch: Hutch, tmp
     [
         (None, "the Modelfile {path} cannot be read: No such file or directory"),
         ("FROM ./missing.gguf", "FROM ./missing.gguf: no such file: {folder}/missing.gguf"),
-        ("FROM m\nADAPTER ./x", "(line 2): ADAPTER is not built yet"),
-        ("FROM a\nFROM b", "FROM several models is not built yet"),
+        ("FROM m\nADAPTER ./x", "(line 2): ADAPTER ./x: no such file: {folder}/x"),
+        ("FROM a\nFROM b", "FROM b: a model has one base"),
     ],
 )
 def test_create_names_what_is_wrong(hutch: Hutch, tmp_path: Path, text: str | None, message: str) -> None:

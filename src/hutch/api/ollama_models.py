@@ -1,7 +1,8 @@
 """`/api/tags`, `ps`, `show`, `pull`, `push`, `create`, `copy`, `delete`, `blobs`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+import logging
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -22,12 +23,13 @@ from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.listing import details_json, tags_json
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, Reference, parse_digest
-from hutch.core.options import OPTION_TYPES, typed_option
+from hutch.core.options import DEPRECATED, OPTION_TYPES, PARAMETER_ALIASES, typed_option
 from hutch.core.reports import progress_json
 from hutch.store.bases import create_or_pull
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
 
+_log = logging.getLogger(__name__)
 _MAX_JOBS = 32
 _MAX_UPLOADS = 8
 
@@ -99,6 +101,7 @@ class CreateBody(NameBody):
     messages: list[ExampleMessage] | None = None
     adapters: dict[str, str] | None = None
     draft_files: dict[str, str] | None = None
+    documents: dict[str, str] | None = None  # Hutch's own: names and digests
     renderer: str | None = None
     parser: str | None = None
     requires: str | None = None
@@ -110,27 +113,52 @@ class CreateBody(NameBody):
 
     def recipe(self) -> Recipe:
         """What is to be made. Raises BadInput or NotBuilt."""
-        missing = ("adapters", "draft_files", "renderer", "parser", "requires", "quantize", "quantization")
-        for name in (*missing, "draft_quantize", "remote_host", "info"):
+        for name in ("quantize", "quantization", "draft_quantize"):
             if getattr(self, name):
                 raise NotBuilt(f"{name} is not supported yet", hint=f"Leave `{name}` out.")
+        if self.remote_host:
+            raise BadInput(
+                "remote_host: Hutch has no remote models, it runs them here",
+                hint="Leave `remote_host` out, and pull the model.",
+                param="remote_host",
+            )
         if len(self.messages or ()) > MAX_MESSAGES:
             raise BadInput(f"messages: more than {MAX_MESSAGES}")
-        unknown = [name for name in self.parameters or () if name not in OPTION_TYPES]
-        if unknown:
-            raise BadInput(
-                f"unknown parameter '{unknown[0][:64]}'", hint=f"Known are: {', '.join(OPTION_TYPES)}."
-            )
         licenses = [self.license] if isinstance(self.license, str) else self.license or []
         return Recipe(
             from_model=ModelName.parse(self.source) if self.source else None,
-            files=tuple((name, parse_digest(digest)) for name, digest in (self.files or {}).items()),
+            files=_files(self.files),
+            adapters=_files(self.adapters),
+            drafts=_files(self.draft_files),
+            documents=_files(self.documents),
             template=self.template,
             system=self.system,
-            parameters={name: typed_option(name, value) for name, value in (self.parameters or {}).items()},
+            parameters=_parameters(self.parameters or {}),
             messages=tuple({"role": m.role, "content": m.content} for m in self.messages or ()),
             licenses=tuple(licenses),
+            renderer=self.renderer,
+            parser=self.parser,
+            requires=self.requires,
+            info=self.info or {},
         )
+
+
+def _files(files: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, parse_digest(digest)) for name, digest in (files or {}).items())
+
+
+def _parameters(said: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's parameters, each in its own type. Deprecated ones are passed over. Raises BadInput that names the wrong one."""
+    parameters: dict[str, Any] = {}
+    for said_name, value in said.items():
+        name = PARAMETER_ALIASES.get(said_name, said_name)
+        if name in DEPRECATED:
+            _log.warning("parameter %s is deprecated", name)
+        elif name not in OPTION_TYPES:
+            raise BadInput(f"unknown parameter '{name[:64]}'", hint=f"Known are: {', '.join(OPTION_TYPES)}.")
+        else:
+            parameters[name] = typed_option(name, value)
+    return parameters
 
 
 class OllamaModels:

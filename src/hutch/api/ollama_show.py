@@ -6,6 +6,7 @@ from typing import Any
 from hutch.core.listing import details_json
 from hutch.core.models import Model
 from hutch.formats import gguf, headers, modelfile
+from hutch.formats.gguf import GGUF
 from hutch.prompt.capabilities import capabilities, chat_template
 
 JsonDict = dict[str, Any]
@@ -15,17 +16,16 @@ _LONG = 5  # arrays with more items are left out unless asked for
 def description(model: Model, *, verbose: bool) -> JsonDict:
     """All that the store and the file's header tell. Reads the file."""
     facts = (gguf.read if verbose else headers.header)(model.weights[0])
-    info = {
-        key: _shown(value, verbose=verbose)
-        for key, value in facts.metadata.items()
-        if key not in ("general.name", "tokenizer.chat_template")
-    }
+    info = _metadata(facts, verbose=verbose)
     described: JsonDict = {
         "license": "\n".join(model.licenses),
         "modelfile": _modelfile(model),
         "parameters": _parameters(model),
         "template": model.template if model.template is not None else chat_template(facts),
         "system": model.system or "",
+        "renderer": model.renderer,
+        "parser": model.parser,
+        "requires": model.requires,
         "details": details_json(model.stored.details)
         | {"context_length": facts.context_length, "embedding_length": facts.embedding_length},
         "messages": list(model.messages),
@@ -33,6 +33,12 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         "capabilities": list(capabilities(facts, has_projector=bool(model.projectors))),
         "modified_at": model.stored.modified_at.isoformat(),
     }
+    if model.projectors:
+        described["projector_info"] = _metadata(gguf.read(model.projectors[0]), verbose=verbose)
+    if model.documents:
+        described["documents"] = [
+            {"name": each.name, "size": len(each.text.encode())} for each in model.documents
+        ]
     if verbose:
         described["tensors"] = [
             {"name": tensor.name, "type": tensor.type_name, "shape": list(tensor.shape)}
@@ -42,6 +48,14 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         key: value
         for key, value in described.items()
         if value or key in ("template", "details", "model_info")
+    }
+
+
+def _metadata(facts: GGUF, *, verbose: bool) -> JsonDict:
+    return {
+        key: _shown(value, verbose=verbose)
+        for key, value in facts.metadata.items()
+        if key not in ("general.name", "tokenizer.chat_template")
     }
 
 
@@ -64,12 +78,18 @@ def _modelfile(model: Model) -> str:
     """A Modelfile that makes the same model again on this machine."""
     text = modelfile.render(
         modelfile.Modelfile(
-            sources=tuple(str(path) for path in model.weights),
+            sources=tuple(str(path) for path in (*model.weights, *model.projectors)),
+            adapter=str(model.adapters[-1]) if model.adapters else None,
+            draft=str(model.drafts[-1]) if model.drafts else None,
+            renderer=model.renderer or None,
+            parser=model.parser or None,
+            requires=model.requires or None,
             template=model.template,
             system=model.system,
             parameters=model.parameters,
             messages=model.messages,
             licenses=model.licenses,
+            documents={each.name: str(each.path) for each in model.documents},
         )
     )
     return (

@@ -15,9 +15,8 @@ from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
 from hutch.core.errors import HutchError, NotFound
+from hutch.core.versions import OLLAMA_VERSION
 
-# The version of Ollama whose API this is: clients compare it.
-OLLAMA_VERSION = "0.33.0"
 _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",

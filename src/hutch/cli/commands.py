@@ -65,7 +65,7 @@ COMMANDS = (
         "create",
         "hutch.cli.create:create",
         "Create a model from a Modelfile",
-        (_MODEL, _arg("-f", "--file", default="Modelfile", help="the Modelfile (default: Modelfile)")),
+        (_MODEL, _arg("-f", "--file", help="the Modelfile (default: Modelfile, or modelfile)")),
     ),
     Command(
         "show",

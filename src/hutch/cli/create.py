@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,22 @@ from hutch.cli.progress import Tell
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.formats import modelfile
 from hutch.formats.modelfile import Modelfile
+from hutch.prompt import template
+from hutch.store.documents import MAX_FILE_BYTES
 
+Files = dict[str, dict[str, Path]]  # by the field of `/api/create`, then by name
 _LONGEST_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 
 
 def create(args: argparse.Namespace) -> None:
     """`hutch create MODEL -f Modelfile`."""
-    path = Path(args.file).expanduser()
+    path = Path(args.file).expanduser() if args.file else _default()
     said = read(path)
     for name in said.deprecated:
         print(f"warning: parameter {name} is deprecated", file=sys.stderr)
+    if said.template:  # moved down, so that the template's lines are those of the Modelfile
+        template.parse("\n" * (said.lines["template"] - 1) + said.template)
     model, files = resolved(said, path.absolute().parent)
     is_remote = side.is_answering()
     if not is_remote and not side.is_here():
@@ -33,11 +38,23 @@ def create(args: argparse.Namespace) -> None:
         side.note_settings()
     deliver = client.upload if is_remote else partial(side.here, "hutch.cli.local:import_file")
     with progress.shown() as tell:
-        sent = {file.name: _send(file, tell, deliver) for file in files}
+        sent = {
+            field: {name: _send(file, tell, deliver) for name, file in named.items()}
+            for field, named in files.items()
+        }
         wanted = body(args.model, said, model, sent)
         stream = client.HttpServer().stream if is_remote else _here
-        for report in stream("/api/create", wanted):
-            tell(report)
+        try:
+            for report in stream("/api/create", wanted):
+                tell(report)
+        except BadInput as error:
+            raise placed(error, said.lines) from error
+
+
+def _default() -> Path:
+    """The Modelfile of this folder, in whichever case it is written."""
+    upper, lower = Path("Modelfile"), Path("modelfile")
+    return lower if lower.exists() and not upper.exists() else upper
 
 
 def _here(_path: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -59,37 +76,103 @@ def read(path: Path) -> Modelfile:
     return modelfile.parse(data)
 
 
-def resolved(said: Modelfile, folder: Path) -> tuple[str | None, tuple[Path, ...]]:
-    """What FROM means: a model's name, or files that are there (relative to the Modelfile)."""
-    paths = [folder / Path(source).expanduser() for source in said.sources]
-    for source, path in zip(said.sources, paths, strict=True):
+def resolved(said: Modelfile, folder: Path) -> tuple[str | None, Files]:
+    """What FROM names where that is a model, and every file that the Modelfile means (relative to it)."""
+    models, weights = [], []
+    for source in said.sources:
+        path = _path(folder, source)
         if path.is_dir() and _is_path(source):
             raise NotBuilt(f"FROM {source}: a folder is not built yet", hint="Name a GGUF file.")
-        if _is_path(source) and not path.is_file():
+        if path.is_file():
+            weights.append(path)
+        elif _is_path(source):
             raise BadInput(
                 f"FROM {source}: no such file: {path}", hint="A path is relative to the Modelfile."
             )
-    files = tuple(path for path in paths if path.is_file())
-    if files and len(files) < len(paths):
-        raise NotBuilt("FROM a model and FROM a file together are not built yet", hint="Leave one of them.")
-    if not files and len(paths) > 1:
-        raise NotBuilt("FROM several models is not built yet", hint="Leave one of them.")
-    return (None, files) if files else (said.sources[0], ())
+        else:
+            models.append(source)
+    if len(models) > 1:
+        raise BadInput(
+            f"FROM {models[1]}: a model has one base", hint="Leave one of them, or name a projector's file."
+        )
+    beside = {"adapters": ("adapter", said.adapter), "draft_files": ("draft", said.draft)}
+    files: Files = {"files": _named(weights)}
+    for field, (keyword, text) in beside.items():
+        if text:
+            files[field] = _named([_needed(keyword, said.lines[keyword], text, folder)])
+    files["documents"] = {
+        name: _document(said.lines[f"documents.{name}"], text, folder)
+        for name, text in said.documents.items()
+    }
+    return (models[0] if models else None), files
 
 
-def body(name: str, said: Modelfile, model: str | None, files: Mapping[str, str]) -> dict[str, Any]:
-    """The request of `/api/create`. `files` are names and digests."""
+def body(name: str, said: Modelfile, model: str | None, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The request of `/api/create`. `sent` are its fields of files: names and digests."""
     fields = {
         "from": model,
-        "files": files,
+        **sent,
         "template": said.template,
         "system": said.system,
         "parameters": dict(said.parameters),
         "messages": [dict(message) for message in said.messages],
         "license": list(said.licenses),
+        "renderer": said.renderer,
+        "parser": said.parser,
+        "requires": said.requires,
     }
     silent: tuple[object, ...] = (None, [], {})
     return {"model": name, **{key: value for key, value in fields.items() if value not in silent}}
+
+
+def placed(error: BadInput, lines: Mapping[str, int]) -> BadInput:
+    """An error of `/api/create` with the line of the Modelfile that it is about."""
+    for field in sorted(lines, key=len, reverse=True):
+        if error.message.startswith(field):
+            return type(error)(f"(line {lines[field]}): {error.message}", hint=error.hint)
+    return error
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names; another one of a name that is taken gets a number before it."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        named[path.name if path.name not in named else f"{len(named)}-{path.name}"] = path
+    return named
+
+
+def _path(folder: Path, text: str) -> Path:
+    """A path as it is meant. Raises BadInput for what no file can be called."""
+    try:
+        path = folder / Path(text).expanduser()
+        path.exists()  # raises for what is too long
+    except (RuntimeError, OSError, ValueError) as error:
+        raise BadInput(f"{text[:64]}: {error}", hint="A path is relative to the Modelfile.") from error
+    return path
+
+
+def _needed(keyword: str, line: int, text: str, folder: Path) -> Path:
+    path = _path(folder, text)
+    said = f"(line {line}): {keyword.upper()} {text}"
+    if path.is_dir():
+        raise NotBuilt(f"{said}: a folder is not built yet", hint="Name a file.")
+    if not path.is_file():
+        raise BadInput(f"{said}: no such file: {path}", hint="A path is relative to the Modelfile.")
+    return path
+
+
+def _document(line: int, text: str, folder: Path) -> Path:
+    """A document's path. The server looks into it; this spares sending what it cannot take."""
+    if _path(folder, text).is_dir():
+        raise BadInput(
+            f"(line {line}): FILE {text}: is a folder", hint="Attach each file by a line of its own."
+        )
+    path = _needed("file", line, text, folder)
+    size_bytes = path.stat().st_size
+    if not 0 < size_bytes <= MAX_FILE_BYTES:
+        why = f"has more than {MAX_FILE_BYTES >> 20} MiB" if size_bytes else "is empty"
+        raise BadInput(f"(line {line}): FILE {text}: {why}", hint="Attach a text or a PDF.")
+    return path
 
 
 def _is_path(source: str) -> bool:

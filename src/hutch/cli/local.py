@@ -53,11 +53,17 @@ def create(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     recipe = Recipe(
         from_model=ModelName.parse(body["from"]) if "from" in body else None,
         files=tuple(body.get("files", {}).items()),
+        adapters=tuple(body.get("adapters", {}).items()),
+        drafts=tuple(body.get("draft_files", {}).items()),
+        documents=tuple(body.get("documents", {}).items()),
         template=body.get("template"),
         system=body.get("system"),
         parameters=body.get("parameters", {}),
         messages=tuple(body.get("messages", ())),
         licenses=tuple(body.get("license", ())),
+        renderer=body.get("renderer"),
+        parser=body.get("parser"),
+        requires=body.get("requires"),
     )
     return map(progress_json, create_or_pull(local_store(), ModelName.parse(body["model"]), recipe))
 

@@ -35,6 +35,9 @@ def sections(told: Mapping[str, Any], *, verbose: bool = False) -> str:
         "Parameters": [
             tuple(line.split(None, 1)) for line in (told.get("parameters") or "").splitlines() if line.split()
         ],
+        "Documents": [
+            (each["name"], columns.human_size(each["size"])) for each in told.get("documents") or ()
+        ],
         "Metadata": [(key, _value(value)) for key, value in sorted(info.items())] if verbose else [],
         "Tensors": _tensors(told) if verbose else [],
         "System": _beginning(told.get("system")),

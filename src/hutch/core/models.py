@@ -31,6 +31,14 @@ class StoredModel(NamedTuple):
     details: Details
 
 
+class Document(NamedTuple):
+    """A document that a model knows. `path` is where its text lies."""
+
+    name: str
+    path: Path
+    text: str
+
+
 class Model(NamedTuple):
     """A model opened for use: everything that its layers say, and where its weights lie.
 
@@ -47,6 +55,10 @@ class Model(NamedTuple):
     adapters: tuple[Path, ...] = ()  # LoRA, laid over the weights
     projectors: tuple[Path, ...] = ()  # what turns images into what the weights understand
     drafts: tuple[Path, ...] = ()  # a small model that guesses ahead
+    documents: tuple[Document, ...] = ()
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
     unsupported_layers: tuple[
         str, ...
     ] = ()  # media types that this Hutch cannot use (documents of a later version …)

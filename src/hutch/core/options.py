@@ -32,16 +32,13 @@ OPTION_TYPES: Mapping[str, type] = MappingProxyType(
     }
 )
 DEPRECATED = frozenset(
-    ("penalize_newline", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "mirostat")
+    ("penalize_newline", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock")
 ) | {
+    "mirostat",
     "mirostat_tau",
     "mirostat_eta",
-    "numa",
-    "num_gqa",
-    "tfs_z",
-    "rope_frequency_base",
-    "rope_frequency_scale",
 }
+PARAMETER_ALIASES = MappingProxyType({"context_length": "num_ctx"})  # what a model's makers may call it too
 
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {

@@ -4,29 +4,44 @@
     command   = KEYWORD space value        KEYWORD in any case; PARAMETER has a name before the value, MESSAGE a role
     value     = text to the end of the line
               | '"' text '"'  |  '\"\"\"' text '\"\"\"'    no escapes; it goes on until a line ends with the closing quotes
+    document  = path [ " AS " name ]       the value of FILE, which Ollama does not have
+
+A line of a text that itself ends in three quotes is written with U+034F after them. The mark cannot be seen; it is
+taken off when read, and Ollama, where such a text would end too early, keeps it and reads on.
 
 Pure: opens no file, and knows nothing of what FROM means.
 """
 
-import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from hutch.core.errors import BadInput, FormatError, NotBuilt
-from hutch.core.options import DEPRECATED, parse_option
+from hutch.core.errors import BadInput
+from hutch.core.options import DEPRECATED, PARAMETER_ALIASES, parse_option
+from hutch.formats.text import decode
 
 KEYWORDS = (
     "from", "license", "template", "system", "adapter", "draft", "renderer", "parser", "parameter", "message", "requires",
 )  # fmt: skip
-_NOT_BUILT = frozenset(("adapter", "draft", "renderer", "parser", "requires"))
+_FILE = "file"  # Hutch's own, and so not in Ollama's list
+_ONCE_IN_ORDER = (
+    "adapter",
+    "draft",
+    "template",
+    "system",
+    "renderer",
+    "parser",
+    "requires",
+)  # the last one counts
 _ROLES = ("system", "user", "assistant")
 _FENCE = '"""'
 _WORD = re.compile(r"([A-Za-z]*)(?:([ \t])|$)")
 _NAME = re.compile(r"([A-Za-z0-9_]+)[ \t]")
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARK = "\u034f"
+_ENDING_QUOTES = re.compile(rf'("""{_MARK}*)(?=[ \t]*\n)')
+_MARKED_QUOTES = re.compile(rf'("""{_MARK}*){_MARK}(?=[ \t]*\n)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +51,20 @@ class Modelfile:
     sources: tuple[str, ...]  # of FROM: models or files
     template: str | None = None
     system: str | None = None
+    adapter: str | None = None  # a path, as that of `draft`
+    draft: str | None = None
+    renderer: str | None = None
+    parser: str | None = None
+    requires: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    documents: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # names to paths, of FILE
     deprecated: tuple[str, ...] = ()  # parameters that are passed over
+    lines: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    """Where each field of `/api/create` is said: `template`, `documents.guide.txt` …"""
 
 
 class Instruction(NamedTuple):
@@ -54,17 +79,17 @@ class Instruction(NamedTuple):
 def parse(data: bytes) -> Modelfile:
     """Read a Modelfile. Raises BadInput in Ollama's words, with the line."""
     sources: list[str] = []
-    texts: dict[str, str] = {}
+    once: dict[str, str] = {}
     parameters: dict[str, Any] = {}
     messages: list[Mapping[str, str]] = []
     licenses: list[str] = []
+    documents: dict[str, str] = {}
     deprecated: list[str] = []
-    for line, keyword, word, value in instructions(decode(data)):
+    lines: dict[str, int] = {}
+    for line, keyword, word, value in instructions(decode(data, "the Modelfile")):
         match keyword:
             case "from":
                 sources.append(value)
-            case "template" | "system":
-                texts[keyword] = value
             case "license":
                 licenses.append(value)
             case "message":
@@ -73,33 +98,30 @@ def parse(data: bytes) -> Modelfile:
                 deprecated.append(word)
             case "parameter":
                 _set(parameters, line, word, value)
+            case "file":
+                name, path = _document(line, value)
+                if name in documents:
+                    raise BadInput(
+                        f"(line {line}): another document is named {name}",
+                        hint=f"Give it a name of its own: FILE {path} AS other-name",
+                    )
+                documents[name] = path
+                lines[f"documents.{name}"] = line
             case _:
-                raise NotBuilt(
-                    f"(line {line}): {keyword.upper()} is not built yet", hint="Leave the instruction out."
-                )
+                once[keyword] = value
+                lines[keyword] = line
     if not sources:
         raise BadInput("no FROM line", hint="FROM names the model or the GGUF file to begin with.")
     return Modelfile(
         tuple(sources),
-        texts.get("template"),
-        texts.get("system"),
-        MappingProxyType(parameters),
-        tuple(messages),
-        tuple(licenses),
-        tuple(deprecated),
+        parameters=MappingProxyType(parameters),
+        messages=tuple(messages),
+        licenses=tuple(licenses),
+        documents=MappingProxyType(documents),
+        deprecated=tuple(deprecated),
+        lines=MappingProxyType(lines),
+        **once,
     )
-
-
-def decode(data: bytes) -> str:
-    """The text of a Modelfile's bytes: UTF-8, or UTF-16 that says so. Other bytes raise FormatError."""
-    mark, encoding = next(((mark, name) for mark, name in _BOMS if data.startswith(mark)), (b"", "utf-8"))
-    try:
-        return data[len(mark) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"the Modelfile is not {encoding.upper()}: {error.reason} at byte {error.start}",
-            hint="Save it as UTF-8.",
-        ) from error
 
 
 def instructions(text: str) -> Iterator[Instruction]:
@@ -111,9 +133,12 @@ def instructions(text: str) -> Iterator[Instruction]:
             continue
         found = _WORD.match(line)
         keyword = found[1].lower() if found else ""
-        if found is None or not found[2] or keyword not in KEYWORDS:
+        if found is None or not found[2] or keyword not in (*KEYWORDS, _FILE):
             known = ", ".join(f'"{each}"' for each in KEYWORDS[:-1])
-            raise BadInput(f'(line {number}): command must be one of {known}, or "{KEYWORDS[-1]}"')
+            raise BadInput(
+                f'(line {number}): command must be one of {known}, or "{KEYWORDS[-1]}"',
+                hint="Hutch also has FILE, for a document.",
+            )
         rest = line[found.end() :].lstrip(" \t")
         word = ""
         if keyword in ("parameter", "message"):
@@ -122,15 +147,16 @@ def instructions(text: str) -> Iterator[Instruction]:
 
 
 def render(modelfile: Modelfile) -> str:
-    """Write a Modelfile that reads back the same, but for texts with a line that ends in three quotes."""
+    """Write a Modelfile that reads back the same."""
     said = [("FROM", source) for source in modelfile.sources]
-    said += [("TEMPLATE", modelfile.template)] if modelfile.template is not None else []
-    said += [("SYSTEM", modelfile.system)] if modelfile.system is not None else []
+    once = {name: getattr(modelfile, name) for name in _ONCE_IN_ORDER}
+    said += [(name.upper(), value) for name, value in once.items() if value is not None]
     for name, value in modelfile.parameters.items():
         values = value if isinstance(value, list | tuple) else (value,)
         said += [(f"PARAMETER {name}", option_text(one)) for one in values]
     said += [("LICENSE", text) for text in modelfile.licenses]
     said += [(f"MESSAGE {each['role']}", each["content"]) for each in modelfile.messages]
+    said += [("FILE", f"{path} AS {name}") for name, path in modelfile.documents.items()]
     return "".join(f"{keyword} {_quoted(value)}\n" for keyword, value in said)
 
 
@@ -140,6 +166,7 @@ def option_text(value: object) -> str:
 
 
 def _set(parameters: dict[str, Any], line: int, name: str, text: str) -> None:
+    name = PARAMETER_ALIASES.get(name, name)
     try:
         value = parse_option(name, text)
     except BadInput as error:
@@ -147,6 +174,15 @@ def _set(parameters: dict[str, Any], line: int, name: str, text: str) -> None:
     if isinstance(value, list | tuple):
         value = [*parameters.get(name, ()), *value]
     parameters[name] = value
+
+
+def _document(line: int, value: str) -> tuple[str, str]:
+    """A document's name and path. Unless it is said otherwise, the name is that of the file."""
+    path, _, name = value.rpartition(" AS ") if " AS " in value else (value, "", "")
+    name = name.strip() or re.split(r"[/\\]", path.strip())[-1]
+    if not name:
+        raise BadInput(f"(line {line}): FILE needs the path of a document", hint="FILE ./guide.txt")
+    return name, path.strip()
 
 
 def _visible(line: str) -> str:
@@ -175,11 +211,14 @@ def _value(number: int, rest: str, lines: Iterator[tuple[int, str]]) -> str:
         gathered.append(following[1])
         if following[1].rstrip(" \t").endswith(quote):
             value = "\n".join(gathered).strip()
-    return value[len(quote) : len(value) - len(quote)]
+    value = value[len(quote) : len(value) - len(quote)]
+    return _MARKED_QUOTES.sub(r"\1", value) if quote == _FENCE else value
 
 
 def _quoted(value: str) -> str:
     if value and value == value.strip() and "\n" not in value and not value.startswith('"'):
         return value
-    quote = _FENCE if '"' in value else '"'
-    return f"{quote}{value}{quote}"
+    if '"' not in value:
+        return f'"{value}"'
+    marked = _ENDING_QUOTES.sub(rf"\1{_MARK}", value)
+    return f"{_FENCE}{marked}{_FENCE}"

@@ -1,5 +1,6 @@
 """The backend of this machine: a model in use, a slot of it, a stream of chunks."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -34,6 +35,10 @@ class LocalBackend:
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
             messages = await readable(conversation(request, loaded.voice.model))
+            if request.messages is not None and (knowledge := loaded.voice.knowledge) is not None:
+                messages = await asyncio.to_thread(
+                    knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context)
+                )
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
                     async with aclosing(self._answer(loaded, request, who, messages)) as chunks:

@@ -23,6 +23,7 @@ from hutch.formats.gguf import GGUF
 from hutch.prompt import jinja
 from hutch.prompt import template as templates
 from hutch.prompt.capabilities import capabilities, chat_template
+from hutch.prompt.knowledge import Knowledge
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Voice:
     template: templates.Template | None
     complaint: BadInput | None  # why its TEMPLATE cannot be used, where nothing else can
     jinja: jinja.ChatTemplate | None  # the file's own, where it is plain
+    knowledge: Knowledge | None = None  # of the model's documents
 
 
 _log = logging.getLogger(__name__)
@@ -59,15 +61,16 @@ def voice_of(model: Model, facts: GGUF) -> Voice:
     """Decide once, when a model is loaded, which template it is to be rendered with."""
     own = chat_template(facts)
     plain = jinja.plain(own)
+    knowledge = Knowledge(model.documents) if model.documents else None
     if model.template is None:
-        return Voice(model, facts, None if own else _PLAIN, None, plain)
+        return Voice(model, facts, None if own else _PLAIN, None, plain, knowledge)
     try:
-        return Voice(model, facts, templates.parse(model.template), None, plain)
+        return Voice(model, facts, templates.parse(model.template), None, plain, knowledge)
     except BadInput as error:
         if not own:
             return Voice(model, facts, None, error, None)
         _log.warning("%s: using the template inside the file: %s", model.name.short, error.message)
-        return Voice(model, facts, None, None, plain)
+        return Voice(model, facts, None, None, plain, knowledge)
 
 
 def sampling_of(request: GenerateRequest, model: Model) -> Sampling:

@@ -52,6 +52,9 @@ class LoadedModel:
         began = time.monotonic()
         try:
             self.worker = await self._launch(timeout_s)
+            if (knowledge := self.voice.knowledge) is not None:
+                reply = await self.worker.client.call("/tokenize", {"content": knowledge.sample})
+                knowledge.measure(len(reply["tokens"]))
         except HutchError as error:
             self._failure = error  # whoever else waits for this load gets the same reason
             raise

@@ -16,6 +16,7 @@ from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom
 from hutch.core.models import Model
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
+from hutch.core.versions import check_requires
 from hutch.engines.protocol import engine_name
 from hutch.formats import headers
 from hutch.runtime import beside, machine
@@ -148,7 +149,8 @@ class Scheduler:
         need_bytes = memory_need_bytes(plan, facts, files)
         await self._make_room(model.name, need_bytes)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
-        loaded = LoadedModel(voice_of(model, facts), plan, slots, self._sockets, stamp)
+        voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
+        loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
         loaded.memory_bytes = need_bytes
         loaded.begin(self._settings.keep_alive if keep_alive_s is None else keep_alive_s)
         self._residents.add(loaded)
@@ -210,6 +212,8 @@ def _check_runs(model: Model) -> None:
         raise BadInput(f'"{name}" has {len(model.weights)} model files, and Hutch runs one')
     if model.unsupported_layers:
         raise BadInput(f'"{name}" needs what Hutch does not have yet: {model.unsupported_layers[0]}')
+    if model.requires:
+        check_requires(model.requires)
 
 
 def _resident(loaded: LoadedModel) -> Resident:

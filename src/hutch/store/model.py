@@ -1,40 +1,42 @@
 """A stored model opened for use: its small layers read, and its weights found. No weights are read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import FormatError
 from hutch.core.models import Model, StoredModel
+from hutch.store import config, documents
 from hutch.store.blobs import Blobs
 from hutch.store.manifests import Layer, Manifest
 
 MAX_TEXT_BYTES = 4 << 20  # of one template, license, …
-FILES = ("adapter", "projector", "draft")  # GGUF files beside the weights
-_READABLE = frozenset(("model", "template", "system", "params", "messages", "license", *FILES))
+_BIG = ("model", "projector", "adapter", "draft")  # GGUF files
+_READABLE = frozenset((*_BIG, "template", "system", "params", "messages", "license", documents.DOCUMENT_TYPE))
 _HINT = "Pull or create the model again."
 
 
 def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
     """Open a model. Raises FormatError where a layer is missing or is not what it claims."""
-    weights = manifest.of_kind("model")
-    if not weights:
+    if not manifest.of_kind("model"):
         raise FormatError(f"model '{stored.name.short}' has no weights in this store", hint=_HINT)
-    beside = {kind: manifest.of_kind(kind) for kind in FILES}
-    for layer in (*weights, *(layer for layers in beside.values() for layer in layers)):
-        if blobs.size_bytes(layer.digest) != layer.size_bytes:
-            raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
+    weights, projectors, adapters, drafts = (_paths(blobs, manifest, kind) for kind in _BIG)
+    said = config.read(blobs.root, manifest)
     return Model(
         stored=stored,
-        weights=_paths(blobs, weights),
+        weights=weights,
+        projectors=projectors,
+        adapters=adapters,
+        drafts=drafts,
+        documents=documents.read(blobs, manifest),
+        renderer=config.text(said, "renderer"),
+        parser=config.text(said, "parser"),
+        requires=config.text(said, "requires"),
         template=last_text(blobs, manifest, "template"),
         system=last_text(blobs, manifest, "system"),
         parameters=parameters(blobs, manifest),
         messages=messages(blobs, manifest),
-        adapters=_paths(blobs, beside["adapter"]),
-        projectors=_paths(blobs, beside["projector"]),
-        drafts=_paths(blobs, beside["draft"]),
         licenses=tuple(text(blobs, layer) for layer in manifest.of_kind("license")),
         unsupported_layers=tuple(
             layer.media_type for layer in manifest.layers if layer.kind not in _READABLE
@@ -42,7 +44,11 @@ def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
     )
 
 
-def _paths(blobs: Blobs, layers: Sequence[Layer]) -> tuple[Path, ...]:
+def _paths(blobs: Blobs, manifest: Manifest, kind: str) -> tuple[Path, ...]:
+    layers = manifest.of_kind(kind)
+    for layer in layers:
+        if blobs.size_bytes(layer.digest) != layer.size_bytes:
+            raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
     return tuple(blobs.path(layer.digest) for layer in layers)
 
 

@@ -1,6 +1,7 @@
 """What a created model is made of: a base, and what is said over it."""
 
 import json
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,27 +10,39 @@ from typing import Any
 from hutch.core.errors import BadInput, FormatError, NotBuilt
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, parse_digest
+from hutch.core.versions import check_requires
 from hutch.formats import gguf
-from hutch.prompt import template
-from hutch.store import config, manifests, model
+from hutch.prompt import builtins, template
+from hutch.store import config, documents, manifests, model
 from hutch.store.blobs import Blobs
 from hutch.store.manifests import CONFIG_TYPE, LAYER_TYPE, Layer, Manifest
+
+Files = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How to create a model. None means: as the base has it; an empty text takes the base's away.
 
-    Parameters go over the base's one by one, messages replace the base's, licenses come after them.
+    Parameters go over the base's one by one, messages, projectors, adapters and drafts replace the base's, licenses
+    come after them, and so do documents, but for those of the same name. Files are names with the digests of blobs
+    that are in the store.
     """
 
     from_model: ModelName | None = None
-    files: tuple[tuple[str, str], ...] = ()  # file names, and the digests of blobs that are in the store
+    files: Files = ()  # the model, a projector beside it; beside a base, a projector alone
+    adapters: Files = ()
+    drafts: Files = ()
+    documents: Files = ()
     template: str | None = None
     system: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    renderer: str | None = None
+    parser: str | None = None
+    requires: str | None = None
+    info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # what a listing is to tell
 
 
 @dataclass(slots=True)
@@ -45,13 +58,28 @@ def check(recipe: Recipe) -> None:
     """Raise BadInput for what can be seen without the store."""
     if recipe.from_model is None and not recipe.files:
         raise BadInput("neither 'from' or 'files' was specified", hint="Name a base model or a GGUF file.")
-    if recipe.from_model is not None and recipe.files:
-        raise NotBuilt("'from' together with 'files' is not built", hint="Give one of them.")
+    _check_files(recipe)
+    for kind in ("renderer", "parser"):
+        builtins.check(kind, getattr(recipe, kind) or "")
+    if recipe.requires:
+        check_requires(recipe.requires)
+    config.check_info(recipe.info)
     if recipe.template:
         template.parse(recipe.template)
     for message in recipe.messages:
         if message.get("role") not in ("system", "user", "assistant"):
             raise BadInput('message role must be one of "system", "user", or "assistant"')
+
+
+def _check_files(recipe: Recipe) -> None:
+    for file, _ in (*recipe.files, *recipe.adapters, *recipe.drafts):
+        if file.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", file):
+            raise BadInput("file path must be relative", hint=f"Name {file[:64]!a} by its last part.")
+    for kind, files in (("adapter", recipe.adapters), ("draft", recipe.drafts)):
+        if len(files) > 1:
+            raise BadInput(f"only one {kind} is currently supported", hint="Leave the others out.")
+    for name, _ in recipe.documents:
+        documents.check_name(name)
 
 
 def from_base(draft: Draft, blobs: Blobs, base: ModelName, manifest: Manifest) -> None:
@@ -60,32 +88,37 @@ def from_base(draft: Draft, blobs: Blobs, base: ModelName, manifest: Manifest) -
     draft.said = config.read(blobs.root, manifest)
 
 
-def from_files(draft: Draft, blobs: Blobs, files: tuple[tuple[str, str], ...]) -> None:
-    """Begin with GGUF blobs. Raises FormatError, or BadInput where there is not just one model among them."""
-    for file, text in files:
-        digest = parse_digest(text)
-        size_bytes = blobs.size_bytes(digest)
-        if size_bytes is None:
-            raise BadInput(f"{file}: no blob {digest} in the store", hint="Send the file's bytes first.")
-        draft.layers.append(gguf_layer(draft, blobs, digest, size_bytes))
+def from_files(draft: Draft, blobs: Blobs, files: Files) -> None:
+    """Take GGUF blobs in. Raises FormatError, or BadInput where that does not make just one model."""
+    layers = [gguf_layer(draft, blobs, *_blob(blobs, file, text)) for file, text in files]
+    new = {layer.kind for layer in layers} - {"model"}
+    draft.layers = [layer for layer in draft.layers if layer.kind not in new] + layers
     if sum(layer.kind == "model" for layer in draft.layers) != 1:
         raise BadInput("a model is made of one GGUF file of weights", hint="Give one, beside its projector.")
 
 
+def beside(draft: Draft, blobs: Blobs, kind: str, files: Files) -> None:
+    """Put an adapter or a draft beside the model, in place of the base's. Raises BadInput where a file is another thing."""
+    wanted = "model" if kind == "draft" else kind
+    layers = []
+    for file, text in files:
+        digest, size_bytes = _blob(blobs, file, text)
+        found = _kind(_header(blobs, digest))
+        if found != wanted:
+            raise BadInput(
+                f"{kind} {file}: is a GGUF file of kind {found}",
+                hint=f"{kind.upper()} takes one of kind {wanted}.",
+            )
+        layers.append(Layer(LAYER_TYPE + kind, digest, size_bytes))
+    if layers:
+        draft.layers = [layer for layer in draft.layers if layer.kind != kind] + layers
+
+
 def gguf_layer(draft: Draft, blobs: Blobs, digest: str, size_bytes: int) -> Layer:
     """A layer for a GGUF blob, once its bytes have been found to be what they claim."""
-    header = gguf.read(blobs.path(digest))
-    if header.split_count > 1:
-        raise NotBuilt(
-            "a GGUF file in several pieces is not built",
-            hint="Join the pieces with llama.cpp's llama-gguf-split --merge.",
-        )
-    kind = "model"
-    if header.architecture == "clip":
-        kind = "projector"
-    elif header.metadata.get("general.type") == "adapter":
-        kind = "adapter"
-    else:
+    header = _header(blobs, digest)
+    kind = _kind(header)
+    if kind == "model":
         draft.said |= {
             "model_format": "gguf",
             "model_family": header.architecture,
@@ -94,6 +127,31 @@ def gguf_layer(draft: Draft, blobs: Blobs, digest: str, size_bytes: int) -> Laye
             "file_type": header.file_type,
         }
     return Layer(LAYER_TYPE + kind, digest, size_bytes)
+
+
+def _header(blobs: Blobs, digest: str) -> gguf.GGUF:
+    header = gguf.read(blobs.path(digest))
+    if header.split_count > 1:
+        raise NotBuilt(
+            "a GGUF file in several pieces is not built",
+            hint="Join the pieces with llama.cpp's llama-gguf-split --merge.",
+        )
+    return header
+
+
+def _kind(header: gguf.GGUF) -> str:
+    if header.architecture == "clip":
+        return "projector"
+    return "adapter" if header.metadata.get("general.type") == "adapter" else "model"
+
+
+def _blob(blobs: Blobs, file: str, text: str) -> tuple[str, int]:
+    """A blob's digest and size. Raises BadInput where the store does not have it."""
+    digest = parse_digest(text)
+    size_bytes = blobs.size_bytes(digest)
+    if size_bytes is None:
+        raise BadInput(f"{file}: no blob {digest} in the store", hint="Send the file's bytes first.")
+    return digest, size_bytes
 
 
 def said_over(draft: Draft, recipe: Recipe, blobs: Blobs) -> Generator[Progress, None, None]:
@@ -110,6 +168,27 @@ def said_over(draft: Draft, recipe: Recipe, blobs: Blobs) -> Generator[Progress,
     if recipe.messages:
         plain = [{"role": each["role"], "content": each["content"]} for each in recipe.messages]
         yield from _replace(draft, blobs, "messages", _json(plain))
+    for name, digest in recipe.documents:
+        data = yield from documents.text_of(blobs, name, parse_digest(digest))
+        draft.layers = [
+            each for each in draft.layers if (each.kind, each.name) != (documents.DOCUMENT_TYPE, name)
+        ]
+        yield from _append(draft, blobs, documents.DOCUMENT_TYPE, data, name)
+    documents.check_size(tuple(each for each in draft.layers if each.kind == documents.DOCUMENT_TYPE))
+    yield from _configured(draft, recipe)
+
+
+def _configured(draft: Draft, recipe: Recipe) -> Generator[Progress, None, None]:
+    """Put into the config what it has to tell."""
+    draft.said |= config.from_info(recipe.info)
+    for name in ("renderer", "parser", "requires"):
+        value = getattr(recipe, name)
+        if value:
+            draft.said[name] = value
+            if name != "requires":
+                yield Progress(builtins.warning(name, value))
+        elif value is not None:
+            draft.said.pop(name, None)
 
 
 def finish(draft: Draft, blobs: Blobs) -> bytes:
@@ -131,8 +210,11 @@ def _replace(draft: Draft, blobs: Blobs, kind: str, data: bytes) -> Generator[Pr
         yield from _append(draft, blobs, kind, data)
 
 
-def _append(draft: Draft, blobs: Blobs, kind: str, data: bytes) -> Generator[Progress, None, None]:
-    layer = _add(draft, blobs, data)._replace(media_type=LAYER_TYPE + kind)
+def _append(
+    draft: Draft, blobs: Blobs, kind: str, data: bytes, name: str = ""
+) -> Generator[Progress, None, None]:
+    media_type = kind if kind == documents.DOCUMENT_TYPE else LAYER_TYPE + kind
+    layer = _add(draft, blobs, data)._replace(media_type=media_type, name=name)
     word = "creating new" if layer.digest in draft.created else "using existing"
     yield Progress(f"{word} layer {layer.digest}")
     if layer not in draft.layers:

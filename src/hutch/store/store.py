@@ -96,16 +96,18 @@ class ModelStore:
         yield Progress("success")
 
     def create(self, name: ModelName, wanted: Recipe) -> Generator[Progress, None, None]:
-        """Make a model from another one or from GGUF blobs, and give it a name, taken or not."""
+        """Make a model from another one, from blobs, or from both, and give it a name, taken or not."""
         recipe.check(wanted)
         with Job(self.root) as job:
             yield from job.begin()
             draft = Draft([], {}, job.created)
             if wanted.from_model is not None:
                 recipe.from_base(draft, self.blobs, *read(self.root, wanted.from_model))
-            else:
+            if wanted.files:
                 yield Progress("parsing GGUF")
                 recipe.from_files(draft, self.blobs, wanted.files)
+            recipe.beside(draft, self.blobs, "adapter", wanted.adapters)
+            recipe.beside(draft, self.blobs, "draft", wanted.drafts)
             for layer in draft.layers:
                 yield Progress(f"using existing layer {layer.digest}")
             yield from recipe.said_over(draft, wanted, self.blobs)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hutch.core.errors import BadInput, FormatError, NotBuilt
+from hutch.core.errors import BadInput, FormatError
 from hutch.formats.modelfile import Instruction, Modelfile, instructions, parse, render
 
 _COMMANDS = (
@@ -56,7 +56,9 @@ def test_reads_values(text: str, system: str) -> None:
         ("# FROM base\n\n", "no FROM line"),
         ("SYSTEM hi", "no FROM line"),
         ("FROM base\nBAD value", f"(line 2): {_COMMANDS}"),
-        ("FROM base\n\n# note\nFILE ./doc.pdf", f"(line 4): {_COMMANDS}"),
+        ("FROM base\n\n# note\nFILES ./doc.pdf", f"(line 4): {_COMMANDS}"),
+        ("FROM base\nFILE ./", "(line 2): FILE needs the path of a document"),
+        ("FROM base\nFILE a/x.txt\nFILE b/x.txt", "(line 3): another document is named x.txt"),
         ('FROM base\nSYSTEM """a\nb"""\nBAD x', f"(line 4): {_COMMANDS}"),
         ("FROM base\nSYS-TEM x", f"(line 2): {_COMMANDS}"),
         ("FROM", f"(line 1): {_COMMANDS}"),
@@ -74,7 +76,8 @@ def test_reads_values(text: str, system: str) -> None:
         ('FROM base\nSYSTEM """"', "unexpected EOF"),
         ("FROM base\nPARAMETER num_ctx", "unexpected EOF"),
         ("FROM base\nPARAMETER num_ctx\nSYSTEM hi", "unexpected EOF"),
-        ("FROM base\nPARAMETER context_length 4096", "unknown parameter 'context_length'"),
+        ("FROM base\nPARAMETER numa true", "unknown parameter 'numa'"),
+        ("FROM base\nPARAMETER context_length many", "invalid int value [many]"),
         ("FROM base\nPARAMETER num_ctx many", "invalid int value [many]"),
         ("FROM base\nPARAMETER temperature hot", "invalid float value [hot]"),
         ("FROM base\nPARAMETER use_mmap maybe", "invalid bool value [maybe]"),
@@ -86,10 +89,24 @@ def test_refuses_with_ollamas_words(text: str, message: str) -> None:
     assert caught.value.message == message
 
 
-@pytest.mark.parametrize("keyword", ["ADAPTER", "DRAFT", "RENDERER", "PARSER", "REQUIRES"])
-def test_names_the_line_of_what_is_not_built(keyword: str) -> None:
-    with pytest.raises(NotBuilt, match=rf"^\(line 3\): {keyword} is not built yet$"):
-        parse(f"FROM base\n\n{keyword} thing".encode())
+def test_reads_every_instruction() -> None:
+    said = parse(
+        b"FROM base\nADAPTER ./lora.gguf\nDRAFT ./draft.gguf\nRENDERER first\nRENDERER qwen3-coder\nPARSER harmony\n"
+        b"REQUIRES 0.14.0\nPARAMETER context_length 4096\nFILE ./docs/guide.txt\nfile C:\\x\\a b.pdf AS rules.pdf"
+    )
+    assert (said.adapter, said.draft) == ("./lora.gguf", "./draft.gguf")
+    assert (said.renderer, said.parser, said.requires) == ("qwen3-coder", "harmony", "0.14.0")
+    assert dict(said.parameters) == {"num_ctx": 4096}
+    assert dict(said.documents) == {"guide.txt": "./docs/guide.txt", "rules.pdf": "C:\\x\\a b.pdf"}
+    assert dict(said.lines) == {
+        "adapter": 2,
+        "draft": 3,
+        "renderer": 5,
+        "parser": 6,
+        "requires": 7,
+        "documents.guide.txt": 9,
+        "documents.rules.pdf": 10,
+    }
 
 
 def test_types_parameters_by_their_names() -> None:
@@ -156,9 +173,10 @@ def test_writes_quotes_only_where_needed() -> None:
     )
 
 
-_TEXTS = st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" \t\n\"'#")).filter(
-    lambda text: '"""' not in text and text.strip('"') == text
-)
+_TEXTS = st.lists(
+    st.sampled_from(['"""', '"', "\n", '"""\u034f', " ", "x"])
+    | st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" \t\n\"'#"), max_size=8)
+).map("".join)
 
 
 @given(
@@ -171,7 +189,14 @@ def test_reads_back_what_it_writes(system: str, license: str, content: str, stop
         parameters={"stop": stops, "num_ctx": 8},
         messages=({"role": "user", "content": content},),
         licenses=(license,),
+        documents={"guide.txt": "/a b/guide"},
     )
+    assert parse(render(said).encode()) == said
+
+
+def test_marks_lines_that_would_end_a_text_too_early() -> None:
+    said = Modelfile(("base",), system='def f():\n    """Doc."""\n    return "x"')
+    assert render(said) == 'FROM base\nSYSTEM """def f():\n    """Doc."""\u034f\n    return "x""""\n'
     assert parse(render(said).encode()) == said
 
 

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from hutch import files
 from hutch.core.errors import BadInput, Conflict, EngineFailed, NotFound
 from hutch.store import layout
 
@@ -75,7 +76,7 @@ def use(root: Path, name: str) -> None:
         (root / "in-use").unlink(missing_ok=True)
         return
     _known(root, name)
-    layout.write_atomically(root / "in-use", f"{name}\n".encode(), root)
+    _write(root / "in-use", f"{name}\n".encode())
 
 
 def remove(root: Path, name: str) -> None:
@@ -103,7 +104,11 @@ def install(root: Path, name: str, kind: str, source: str, built: Path) -> None:
             os.fsync(file.fileno())
         aside.replace(target)
     record = json.dumps({"kind": kind, "source": source}).encode()
-    layout.write_atomically(root / name / "engine.json", record, root)
+    _write(root / name / "engine.json", record)
+
+
+def _write(path: Path, data: bytes) -> None:
+    files.write_whole(path, data, path.with_name(f".{path.name}.{os.getpid()}"), 0o644)
 
 
 def _known(root: Path, name: str) -> None:

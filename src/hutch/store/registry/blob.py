@@ -11,9 +11,10 @@ from typing import Self
 
 import httpx2
 
+from hutch import files
 from hutch.core.errors import SourceFailed
 from hutch.core.models import Progress
-from hutch.store import layout, room
+from hutch.store import room
 from hutch.store.blobs import Blobs, digest_of
 from hutch.store.download import ENOUGH_PROGRESS_BYTES, RETRIED, content_range
 from hutch.store.lock import Lock
@@ -70,7 +71,7 @@ def have(registry: Registry, layer: Layer, blobs: Blobs, split: Split) -> Genera
                 )
             todo, resumed = [], False  # what an earlier pull left was not a part of this blob
         partial.replace(final)
-        layout.sync_folder(final.parent)
+        files.sync_folder(final.parent)
         parts.forget(partial)
 
 
