@@ -11,7 +11,12 @@ DEFAULT_PORT = 11434
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){1,3}")  # and not a name that begins so
 
 
-def _variable(*names: str) -> str:
+def first_set(*names: str) -> str:
+    """The first of these environment variables that is set and not empty; "" where none is."""
+    return next((name for name in names if variable(name)), "")
+
+
+def variable(*names: str) -> str:
     """The first of these environment variables that is set, without spaces and quotes around it."""
     for name in names:
         if value := os.environ.get(name, "").strip().strip("\"'").strip():
@@ -19,29 +24,40 @@ def _variable(*names: str) -> str:
     return ""
 
 
+def is_true(text: str) -> bool:
+    """A switch as Ollama reads it: what is no word for "no" means yes."""
+    return text.lower() not in ("", "0", "f", "false", "n", "no", "off")
+
+
 def home() -> Path:
     """The folder of configuration, state, logs and engines."""
-    return Path(_variable("HUTCH_HOME") or "~/.hutch").expanduser().absolute()
+    return Path(variable("HUTCH_HOME") or "~/.hutch").expanduser().absolute()
 
 
 def models() -> Path:
     """The model folder, in Ollama's layout."""
-    named = _variable("HUTCH_MODELS", "OLLAMA_MODELS")
+    named = variable("HUTCH_MODELS", "OLLAMA_MODELS")
     return Path(named).expanduser().absolute() if named else home() / "models"
 
 
 def api_key() -> str:
     """The key that this client sends."""
-    return _variable("HUTCH_API_KEY", "OLLAMA_API_KEY")
+    return variable("HUTCH_API_KEY", "OLLAMA_API_KEY")
 
 
 def history_file() -> Path | None:
     """Where `hutch run` keeps what was typed, unless that was forbidden."""
-    return (
-        None
-        if _variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY") not in ("", "0", "false")
-        else home() / "history"
-    )
+    return None if is_true(variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY")) else home() / "history"
+
+
+def editor() -> str:
+    """The command of the text editor that Ctrl-g opens."""
+    return variable("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR")
+
+
+def gpu_layers() -> str:
+    """How many layers this client asks to have on the GPU, as it stands in the environment."""
+    return variable("HUTCH_GPU_LAYERS", "OLLAMA_GPU_LAYERS")
 
 
 def pip_environment() -> dict[str, str]:
@@ -96,7 +112,7 @@ class Address:
 
 def server_address() -> Address:
     """Where the server listens, and where clients look for it."""
-    return Address.parse(_variable("HUTCH_HOST", "OLLAMA_HOST"))
+    return Address.parse(variable("HUTCH_HOST", "OLLAMA_HOST"))
 
 
 def log_file(short_name: str) -> Path:
@@ -112,6 +128,7 @@ def server_log() -> Path:
 _FOR_THE_SERVER = (
     "AUTH",
     "CONTEXT_LENGTH",
+    "DEBUG",
     "FLASH_ATTENTION",
     "GPU_OVERHEAD",
     "KEEP_ALIVE",
@@ -122,18 +139,20 @@ _FOR_THE_SERVER = (
     "MAX_BODY_MIB",
     "MAX_LOADED_MODELS",
     "MAX_QUEUE",
+    "MAX_VRAM",
     "MODELS",
     "NUM_GPU",
     "NUM_PARALLEL",
     "NUM_THREAD",
     "ORIGINS",
-    "SCHED_SPREAD",
 )
 _FOR_ITS_DEVICES = (
     "CUDA_VISIBLE_DEVICES",
     "HIP_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
     "GGML_VK_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "HSA_OVERRIDE_GFX_VERSION",
 )
 
 
@@ -141,7 +160,7 @@ def server_settings() -> tuple[str, ...]:
     """The environment variables set here that only a server heeds."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA"))
     said = (
-        name for name in ours if _variable(name) and name != "OLLAMA_AUTH"
+        name for name in ours if variable(name) and name != "OLLAMA_AUTH"
     )  # which steers Ollama's clients
     return (
         *said,
@@ -167,6 +186,6 @@ def worker_environment() -> dict[str, str]:
 
 def socket_parents() -> tuple[Path, ...]:
     """Where the folder of the workers' sockets may lie, best first: sockets need short paths."""
-    runtime = _variable("XDG_RUNTIME_DIR")
+    runtime = variable("XDG_RUNTIME_DIR")
     tempfile = importlib.import_module("tempfile")  # 6 ms, which `hutch list` must not pay
     return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()))

@@ -143,7 +143,16 @@ def test_relative_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize(
     ("value", "is_kept"),
-    [("", True), ("0", True), ("false", True), ("1", False), ("true", False), ("yes", False)],
+    [
+        ("", True),
+        ("0", True),
+        ("false", True),
+        ("1", False),
+        ("true", False),
+        ("yes", False),
+        ("F", True),
+        ("2", False),
+    ],
 )
 def test_history_is_kept_unless_forbidden(monkeypatch: pytest.MonkeyPatch, value: str, is_kept: bool) -> None:
     monkeypatch.setenv("OLLAMA_NOHISTORY", value)

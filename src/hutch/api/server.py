@@ -77,7 +77,7 @@ def served(gate: Gate, route: Route) -> StarletteRoute:
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
     """Serve until told to stop, or until for `idle_exit_s` nobody was being answered and nothing was loaded."""
     settings = config.load()
-    _configure_logging()
+    _configure_logging(is_debug=settings.debug)
     sockets = [_listen(address)]
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, address, sockets, idle_exit_s))
@@ -95,7 +95,7 @@ async def _serve(
         uvicorn.Config(
             create_app(parts, address, activity),
             log_config=None,
-            access_log=False,
+            access_log=parts.settings.debug,
             lifespan="off",
             timeout_graceful_shutdown=_DRAIN_S + _LAST_WORDS_S,
             timeout_keep_alive=75,
@@ -211,7 +211,7 @@ async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Resp
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
-def _configure_logging() -> None:
+def _configure_logging(*, is_debug: bool) -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells addresses, and what secrets are in them
     logging.basicConfig(
         level=logging.INFO,
@@ -219,6 +219,7 @@ def _configure_logging() -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         force=True,
     )
+    logging.getLogger("hutch").setLevel(logging.DEBUG if is_debug else logging.INFO)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

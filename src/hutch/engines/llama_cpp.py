@@ -51,8 +51,11 @@ def _serve(plan: LaunchPlan) -> object:
     params.n_ubatch = plan.num_ubatch
     params.cpuparams.n_threads = plan.num_thread
     params.cpuparams_batch.n_threads = plan.num_thread
-    params.n_gpu_layers = plan.num_gpu
-    params.fit_params = False  # Hutch decides what fits; the engine must not shrink the context in silence
+    params.n_gpu_layers = plan.num_gpu_layers
+    # Hutch decides what fits. The engine may choose the layers, where some GPU memory is to stay free; the context is given.
+    params.fit_params = _is_fitting(plan)
+    if _is_fitting(plan):
+        params.fit_params_target = [plan.gpu_overhead_bytes] * len(params.fit_params_target)
     if plan.main_gpu is not None:
         params.main_gpu = plan.main_gpu
         params.split_mode = engine.llama_split_mode.LLAMA_SPLIT_MODE_NONE
@@ -81,6 +84,10 @@ def _serve(plan: LaunchPlan) -> object:
     return engine.Server(params)
 
 
+def _is_fitting(plan: LaunchPlan) -> bool:
+    return plan.gpu_overhead_bytes > 0 and plan.num_gpu_layers < 0
+
+
 def _arguments(plan: LaunchPlan) -> list[str]:
     """The same plan as flags of llama-server."""
     endpoint = plan.endpoint
@@ -94,10 +101,13 @@ def _arguments(plan: LaunchPlan) -> list[str]:
         *("-b", str(plan.num_batch), "-ub", str(plan.num_ubatch)),
         *("-t", str(plan.num_thread), "-tb", str(plan.num_thread)),
         *("--cache-type-k", plan.kv_cache_type, "--cache-type-v", plan.kv_cache_type),
-        *("--cache-ram", "0", "--no-cache-idle-slots", "-sps", "0", "--fit", "off"),
+        *("--cache-ram", "0", "--no-cache-idle-slots", "-sps", "0"),
+        *("--fit", "on" if _is_fitting(plan) else "off"),
     ]
-    if plan.num_gpu >= 0:
-        args += ["-ngl", str(plan.num_gpu)]
+    if _is_fitting(plan):
+        args += ["--fit-target", str(-(-plan.gpu_overhead_bytes >> 20))]
+    if plan.num_gpu_layers >= 0:
+        args += ["-ngl", str(plan.num_gpu_layers)]
     if plan.main_gpu is not None:
         args += ["--split-mode", "none", "--main-gpu", str(plan.main_gpu)]
     if plan.use_mmap is not None:

@@ -37,6 +37,8 @@ class LaunchPlan:
     num_ubatch: int
     num_thread: int
     num_gpu: int = -1
+    max_gpu_layers: int | None = None  # what the bound of GPU memory allows
+    gpu_overhead_bytes: int = 0
     main_gpu: int | None = None
     use_mmap: bool | None = None
     flash_attention: bool | None = None
@@ -46,6 +48,13 @@ class LaunchPlan:
     )
     mean_pooling: bool = False  # embeddings of a model that was not made for them
     binary: str = ""  # a llama-server to run instead of the built-in engine
+
+    @property
+    def num_gpu_layers(self) -> int:
+        """What was asked for, within what is allowed; -1: as many as there are."""
+        if self.max_gpu_layers is None:
+            return self.num_gpu
+        return min(self.num_gpu, self.max_gpu_layers) if self.num_gpu >= 0 else self.max_gpu_layers
 
     def dumps(self) -> bytes:
         """As one line of JSON, which is what a worker reads first from its standard input."""
