@@ -8,6 +8,14 @@ from pathlib import Path
 from hutch.core.errors import BadInput
 
 DEFAULT_PORT = 11434
+CLIENT_VARIABLES = {
+    "HOME": ("HUTCH_HOME",),
+    "MODELS": ("HUTCH_MODELS", "OLLAMA_MODELS"),
+    "HOST": ("HUTCH_HOST", "OLLAMA_HOST"),
+    "API_KEY": ("HUTCH_API_KEY", "OLLAMA_API_KEY"),
+    "NOHISTORY": ("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY"),
+    "EDITOR": ("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"),
+}
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){1,3}")  # and not a name that begins so
 
 
@@ -31,28 +39,28 @@ def is_true(text: str) -> bool:
 
 def home() -> Path:
     """The folder of configuration, state, logs and engines."""
-    return Path(variable("HUTCH_HOME") or "~/.hutch").expanduser().absolute()
+    return Path(variable(*CLIENT_VARIABLES["HOME"]) or "~/.hutch").expanduser().absolute()
 
 
 def models() -> Path:
     """The model folder, in Ollama's layout."""
-    named = variable("HUTCH_MODELS", "OLLAMA_MODELS")
+    named = variable(*CLIENT_VARIABLES["MODELS"])
     return Path(named).expanduser().absolute() if named else home() / "models"
 
 
 def api_key() -> str:
     """The key that this client sends."""
-    return variable("HUTCH_API_KEY", "OLLAMA_API_KEY")
+    return variable(*CLIENT_VARIABLES["API_KEY"])
 
 
 def history_file() -> Path | None:
     """Where `hutch run` keeps what was typed, unless that was forbidden."""
-    return None if is_true(variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY")) else home() / "history"
+    return None if is_true(variable(*CLIENT_VARIABLES["NOHISTORY"])) else home() / "history"
 
 
 def editor() -> str:
     """The command of the text editor that Ctrl-g opens."""
-    return variable("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR")
+    return variable(*CLIENT_VARIABLES["EDITOR"])
 
 
 def gpu_layers() -> str:
@@ -83,6 +91,8 @@ class Address:
         if scheme not in ("", "http", "https"):
             raise BadInput(f"invalid address {text!r}", hint="Write host:port or http://host:port.")
         rest, _, path = rest.partition("/")
+        if "@" in rest:  # and do not repeat it
+            raise BadInput("an address holds no user or password", hint="Put the key in HUTCH_API_KEY.")
         if not scheme and rest == "ollama.com":
             scheme, default_port = "https", 443
         host, port = rest, ""
@@ -112,7 +122,7 @@ class Address:
 
 def server_address() -> Address:
     """Where the server listens, and where clients look for it."""
-    return Address.parse(variable("HUTCH_HOST", "OLLAMA_HOST"))
+    return Address.parse(variable(*CLIENT_VARIABLES["HOST"]))
 
 
 def log_file(short_name: str) -> Path:
@@ -162,10 +172,17 @@ def server_settings() -> tuple[str, ...]:
     said = (
         name for name in ours if variable(name) and name != "OLLAMA_AUTH"
     )  # which steers Ollama's clients
-    return (
-        *said,
-        *(name for name in _FOR_ITS_DEVICES if name in os.environ),
-    )  # an empty one means: none of them
+    return (*said, *device_variables())
+
+
+def device_variables() -> tuple[str, ...]:
+    """The variables set here that choose devices for workers; an empty one means: none of them."""
+    return tuple(name for name in _FOR_ITS_DEVICES if name in os.environ)
+
+
+def own_variables() -> tuple[str, ...]:
+    """The variables set here that begin as Hutch's or Ollama's do."""
+    return tuple(name for name in sorted(os.environ) if name.startswith(("HUTCH_", "OLLAMA_")))
 
 
 def server_environment() -> dict[str, str]:

@@ -158,6 +158,12 @@ COMMANDS = (
             _arg("-n", "--lines", type=int, default=100, metavar="N", help="how many lines (default: 100)"),
         ),
     ),
+    Command(
+        "config",
+        "hutch.cli.configuration:show",
+        "Show the settings, and where each comes from",
+        (_arg("action", metavar="show", choices=("show",), help="show every setting"), _JSON),
+    ),
     Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
     Command(
         "completion",
