@@ -3,11 +3,13 @@
 import importlib
 import os
 import re
+import sys
 from pathlib import Path
 
 from hutch.core.errors import BadInput
 
 DEFAULT_PORT = 11434
+SHIMS = ("ollama", "foundry-local")
 CLIENT_VARIABLES = {
     "HOME": ("HUTCH_HOME",),
     "MODELS": ("HUTCH_MODELS", "OLLAMA_MODELS"),
@@ -35,6 +37,12 @@ def variable(*names: str) -> str:
 def is_true(text: str) -> bool:
     """A switch as Ollama reads it: what is no word for "no" means yes."""
     return text.lower() not in ("", "0", "f", "false", "n", "no", "off")
+
+
+def program() -> str:
+    """The name that Hutch was called by: `hutch`, or one of the names that `hutch shims` installs."""
+    name = Path(sys.argv[0]).stem
+    return name if name in SHIMS else "hutch"
 
 
 def home() -> Path:

@@ -9,15 +9,13 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from hutch import __version__
+from hutch import OLLAMA_VERSION, __version__
 from hutch.api.activity import Activity
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
 from hutch.core.errors import HutchError, NotFound
 
-# The version of Ollama whose API this is: clients compare it.
-OLLAMA_VERSION = "0.33.0"
 _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",

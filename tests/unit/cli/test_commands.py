@@ -5,7 +5,8 @@ import importlib
 import pytest
 
 from hutch.cli import commands, completion
-from hutch.cli.run import read_format, read_keep_alive, read_think
+from hutch.cli.run import read_format, read_keep_alive
+from hutch.cli.session import read_think
 from hutch.core.errors import BadInput
 
 
