@@ -68,7 +68,7 @@ def history_file() -> Path | None:
 
 def editor() -> str:
     """The command of the text editor that Ctrl-g opens."""
-    return variable(*CLIENT_VARIABLES["EDITOR"])
+    return os.environ.get(first_set(*CLIENT_VARIABLES["EDITOR"]), "")  # its quotes are for the shell
 
 
 def gpu_layers() -> str:
