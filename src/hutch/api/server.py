@@ -20,6 +20,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
 from hutch import __version__, app, config
+from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
@@ -50,6 +51,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
+        *ollama_cloud.routes(),
     )
     service = Service(parts.store.root, activity, lambda: described(routes))
     return (*routes, *service.routes())
