@@ -18,6 +18,10 @@ CLIENT_VARIABLES = {
     "NOHISTORY": ("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY"),
     "EDITOR": ("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"),
 }
+GPU_LAYERS = (
+    "HUTCH_GPU_LAYERS",
+    "OLLAMA_GPU_LAYERS",
+)  # sent along by `run`; a server takes them as its num_gpu
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){1,3}")  # and not a name that begins so
 
 
@@ -69,11 +73,6 @@ def history_file() -> Path | None:
 def editor() -> str:
     """The command of the text editor that Ctrl-g opens."""
     return os.environ.get(first_set(*CLIENT_VARIABLES["EDITOR"]), "")  # its quotes are for the shell
-
-
-def gpu_layers() -> str:
-    """How many layers this client asks to have on the GPU, as it stands in the environment."""
-    return variable("HUTCH_GPU_LAYERS", "OLLAMA_GPU_LAYERS")
 
 
 def pip_environment() -> dict[str, str]:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
         verbose=args.verbose,
         is_wrapping=not args.nowordwrap,
         is_hiding_thinking=args.hidethinking,
-        gpu_layers=parse_option("num_gpu", places.gpu_layers()) if places.gpu_layers() else None,
+        gpu_layers=read_gpu_layers(places.first_set(*places.GPU_LAYERS)),
         truncate=None if args.truncate is None else args.truncate == "true",
         dimensions=args.dimensions,
     )
@@ -86,6 +86,16 @@ def read_format(text: str | None) -> str | dict[str, Any] | None:
     if not isinstance(schema, dict):
         raise BadInput("--format: a schema is a JSON object")
     return schema
+
+
+def read_gpu_layers(variable: str) -> int | None:
+    """The value of this variable of the environment, if there is one."""
+    if not variable:
+        return None
+    try:
+        return int(parse_option("num_gpu", places.variable(variable)))
+    except BadInput as error:
+        raise BadInput(f"{variable}: {error.message}", hint="It takes a number of layers.") from error
 
 
 def read_keep_alive(text: str | None) -> float | str | None:
