@@ -151,7 +151,6 @@ def test_a_prompt_longer_than_the_context_is_a_bad_request_to_openai(gpt: openai
         with pytest.raises(openai.BadRequestError) as refusal:
             gpt.completions.create(model=MODEL, prompt="word " * 5000, stream=stream)
         assert (refusal.value.code, refusal.value.param) == ("context_length_exceeded", "prompt")
-        assert refusal.value.param == "messages"
         assert "4096" in refusal.value.message
 
 
