@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -39,17 +39,15 @@ def _comma_list(value: object) -> object:
     )
 
 
-def _unquoted(value: object) -> object:
-    return value.strip().strip("\"'").strip() if isinstance(value, str) else value
-
-
 DurationS = Annotated[float, BeforeValidator(_duration_s)]
+Size = Annotated[ByteSize, Field(ge=0, le=1 << 50)]  # 8G and 8GB are 8 * 10**9 bytes, 8GiB is 8 * 2**30
+_OTHER_NAMES = {"num_gpu": ("gpu_layers",)}
 
 
 class Settings(BaseSettings):
     """What a server can be told. Each name is a key of `hutch.toml`, and a variable `HUTCH_NAME` or `OLLAMA_NAME`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     keep_alive: DurationS = 300.0
     load_timeout: Annotated[float, BeforeValidator(_timeout_s)] = 300.0  # 0: none
@@ -62,13 +60,16 @@ class Settings(BaseSettings):
     num_thread: Annotated[int, Field(ge=0, le=1024)] = (
         0  # 0: one for each physical core that this process may use
     )
-    num_gpu: Annotated[int, Field(ge=-1)] = -1  # layers on the GPU; -1: as many as fit
+    num_gpu: Annotated[int, Field(ge=-1, le=1 << 16)] = -1  # layers on the GPU; -1: as many as fit
+    max_vram: Size = ByteSize(0)  # GPU memory for all loaded models together; 0: no bound
+    gpu_overhead: Size = ByteSize(0)  # to be left free on each GPU
     flash_attention: bool | None = None  # None: where the engine thinks it pays
     kv_cache_type: KvType = "f16"
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     auth: Literal["auto", "none"] = "auto"
     llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64
+    debug: bool = False  # a log of more
     max_blob_gib: Annotated[int, Field(ge=1, le=1 << 20)] = 512  # of one uploaded blob
 
     @classmethod
@@ -81,22 +82,53 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then HUTCH_*, then OLLAMA_*, then the file."""
-        return (
-            init_settings,
-            _Environment(settings_cls, env_prefix="HUTCH_"),
-            _Environment(settings_cls, env_prefix="OLLAMA_"),
-            TomlConfigSettingsSource(settings_cls, toml_file=places.home() / "hutch.toml"),
-        )
+        return init_settings, _Environment(settings_cls), _File(settings_cls)
 
 
-class _Environment(EnvSettingsSource):
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        if self.env_prefix == "OLLAMA_" and field_name == "auth":  # a switch of Ollama's clients
-            return None, field_name, False
-        return super().get_field_value(field, field_name)
+class _Environment(PydanticBaseSettingsSource):
+    """What variables say."""
 
-    def prepare_field_value(self, field_name: str, field: Any, value: Any, value_is_complex: bool) -> Any:
-        return super().prepare_field_value(field_name, field, _unquoted(value), value_is_complex)
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = places.first_set(*variables(field_name))
+        value = places.variable(variable) if variable else None
+        if value and field.annotation in (bool, bool | None) and variable.startswith("OLLAMA_"):
+            return places.is_true(value), field_name, False  # an odd word means yes
+        return value, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class _File(TomlConfigSettingsSource):
+    """What `hutch.toml` says."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, toml_file=file())
+
+
+def file() -> Path:
+    """The file of settings."""
+    return places.home() / "hutch.toml"
+
+
+def variables(name: str) -> tuple[str, ...]:
+    """The variables that set it, the strongest first."""
+    names = (name, *_OTHER_NAMES.get(name, ()))
+    prefixes = ("HUTCH",) if name == "auth" else ("HUTCH", "OLLAMA")  # OLLAMA_AUTH steers Ollama's clients
+    return tuple(f"{prefix}_{each.upper()}" for prefix in prefixes for each in names)
+
+
+def origins() -> dict[str, str]:
+    """Where the value of each setting comes from: a variable, the file, or `default`."""
+    in_file = _File(Settings)()
+    return {
+        name: places.first_set(*variables(name)) or (str(file()) if name in in_file else "default")
+        for name in Settings.model_fields
+    }
 
 
 def load(**flags: object) -> Settings:
@@ -106,12 +138,10 @@ def load(**flags: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        hint = f"Look at {places.home() / 'hutch.toml'}"
+        hint = f"Look at {file()}"
         if first["type"] != "extra_forbidden":  # which only a file can bring
-            hint += f" and at the variables HUTCH_{name.upper()} and OLLAMA_{name.upper()}"
+            hint += f" and at the variables {' and '.join(variables(name))}"
         message = first["msg"].removeprefix("Value error, ")
         raise BadInput(f"setting {name!r}: {message}", hint=f"{hint}.") from error
     except ValueError as error:  # a file that is no TOML
-        raise BadInput(
-            f"{places.home() / 'hutch.toml'}: {error}", hint="Mend the file, or move it away."
-        ) from error
+        raise BadInput(f"{file()}: {error}", hint="Mend the file, or move it away.") from error

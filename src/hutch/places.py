@@ -3,15 +3,34 @@
 import importlib
 import os
 import re
+import sys
 from pathlib import Path
 
 from hutch.core.errors import BadInput
 
 DEFAULT_PORT = 11434
+SHIMS = ("ollama", "foundry-local")
+CLIENT_VARIABLES = {
+    "HOME": ("HUTCH_HOME",),
+    "MODELS": ("HUTCH_MODELS", "OLLAMA_MODELS"),
+    "HOST": ("HUTCH_HOST", "OLLAMA_HOST"),
+    "API_KEY": ("HUTCH_API_KEY", "OLLAMA_API_KEY"),
+    "NOHISTORY": ("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY"),
+    "EDITOR": ("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"),
+}
+GPU_LAYERS = (
+    "HUTCH_GPU_LAYERS",
+    "OLLAMA_GPU_LAYERS",
+)  # sent along by `run`; a server takes them as its num_gpu
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){1,3}")  # and not a name that begins so
 
 
-def _variable(*names: str) -> str:
+def first_set(*names: str) -> str:
+    """The first of these environment variables that is set and not empty; "" where none is."""
+    return next((name for name in names if variable(name)), "")
+
+
+def variable(*names: str) -> str:
     """The first of these environment variables that is set, without spaces and quotes around it."""
     for name in names:
         if value := os.environ.get(name, "").strip().strip("\"'").strip():
@@ -19,29 +38,41 @@ def _variable(*names: str) -> str:
     return ""
 
 
+def is_true(text: str) -> bool:
+    """A switch as Ollama reads it: what is no word for "no" means yes."""
+    return text.lower() not in ("", "0", "f", "false", "n", "no", "off")
+
+
+def program() -> str:
+    """The name that Hutch was called by: `hutch`, or one of the names that `hutch shims` installs."""
+    name = Path(sys.argv[0]).stem
+    return name if name in SHIMS else "hutch"
+
+
 def home() -> Path:
     """The folder of configuration, state, logs and engines."""
-    return Path(_variable("HUTCH_HOME") or "~/.hutch").expanduser().absolute()
+    return Path(variable(*CLIENT_VARIABLES["HOME"]) or "~/.hutch").expanduser().absolute()
 
 
 def models() -> Path:
     """The model folder, in Ollama's layout."""
-    named = _variable("HUTCH_MODELS", "OLLAMA_MODELS")
+    named = variable(*CLIENT_VARIABLES["MODELS"])
     return Path(named).expanduser().absolute() if named else home() / "models"
 
 
 def api_key() -> str:
     """The key that this client sends."""
-    return _variable("HUTCH_API_KEY", "OLLAMA_API_KEY")
+    return variable(*CLIENT_VARIABLES["API_KEY"])
 
 
 def history_file() -> Path | None:
     """Where `hutch run` keeps what was typed, unless that was forbidden."""
-    return (
-        None
-        if _variable("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY") not in ("", "0", "false")
-        else home() / "history"
-    )
+    return None if is_true(variable(*CLIENT_VARIABLES["NOHISTORY"])) else home() / "history"
+
+
+def editor() -> str:
+    """The command of the text editor that Ctrl-g opens."""
+    return os.environ.get(first_set(*CLIENT_VARIABLES["EDITOR"]), "")  # its quotes are for the shell
 
 
 def pip_environment() -> dict[str, str]:
@@ -63,8 +94,8 @@ def build_environment(*programs: Path) -> dict[str, str]:
 
 def docker_logins() -> str | Path:
     """The logins that Docker's clients use at registries: the text of a `config.json`, or where that file is."""
-    folder = _variable("DOCKER_CONFIG") or "~/.docker"
-    return _variable("DOCKER_AUTH_CONFIG") or Path(folder).expanduser() / "config.json"
+    folder = variable("DOCKER_CONFIG") or "~/.docker"
+    return variable("DOCKER_AUTH_CONFIG") or Path(folder).expanduser() / "config.json"
 
 
 class Address:
@@ -84,6 +115,8 @@ class Address:
         if scheme not in ("", "http", "https"):
             raise BadInput(f"invalid address {text!r}", hint="Write host:port or http://host:port.")
         rest, _, path = rest.partition("/")
+        if "@" in rest:  # and do not repeat it
+            raise BadInput("an address holds no user or password", hint="Put the key in HUTCH_API_KEY.")
         if not scheme and rest == "ollama.com":
             scheme, default_port = "https", 443
         host, port = rest, ""
@@ -113,7 +146,7 @@ class Address:
 
 def server_address() -> Address:
     """Where the server listens, and where clients look for it."""
-    return Address.parse(_variable("HUTCH_HOST", "OLLAMA_HOST"))
+    return Address.parse(variable(*CLIENT_VARIABLES["HOST"]))
 
 
 def log_file(short_name: str) -> Path:
@@ -129,6 +162,7 @@ def server_log() -> Path:
 _FOR_THE_SERVER = (
     "AUTH",
     "CONTEXT_LENGTH",
+    "DEBUG",
     "FLASH_ATTENTION",
     "GPU_OVERHEAD",
     "KEEP_ALIVE",
@@ -139,18 +173,20 @@ _FOR_THE_SERVER = (
     "MAX_BODY_MIB",
     "MAX_LOADED_MODELS",
     "MAX_QUEUE",
+    "MAX_VRAM",
     "MODELS",
     "NUM_GPU",
     "NUM_PARALLEL",
     "NUM_THREAD",
     "ORIGINS",
-    "SCHED_SPREAD",
 )
 _FOR_ITS_DEVICES = (
     "CUDA_VISIBLE_DEVICES",
     "HIP_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
     "GGML_VK_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "HSA_OVERRIDE_GFX_VERSION",
 )
 
 
@@ -158,12 +194,19 @@ def server_settings() -> tuple[str, ...]:
     """The environment variables set here that only a server heeds."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA"))
     said = (
-        name for name in ours if _variable(name) and name != "OLLAMA_AUTH"
+        name for name in ours if variable(name) and name != "OLLAMA_AUTH"
     )  # which steers Ollama's clients
-    return (
-        *said,
-        *(name for name in _FOR_ITS_DEVICES if name in os.environ),
-    )  # an empty one means: none of them
+    return (*said, *device_variables())
+
+
+def device_variables() -> tuple[str, ...]:
+    """The variables set here that choose devices for workers; an empty one means: none of them."""
+    return tuple(name for name in _FOR_ITS_DEVICES if name in os.environ)
+
+
+def own_variables() -> tuple[str, ...]:
+    """The variables set here that begin as Hutch's or Ollama's do."""
+    return tuple(name for name in sorted(os.environ) if name.startswith(("HUTCH_", "OLLAMA_")))
 
 
 def server_environment() -> dict[str, str]:
@@ -184,6 +227,6 @@ def worker_environment() -> dict[str, str]:
 
 def socket_parents() -> tuple[Path, ...]:
     """Where the folder of the workers' sockets may lie, best first: sockets need short paths."""
-    runtime = _variable("XDG_RUNTIME_DIR")
+    runtime = variable("XDG_RUNTIME_DIR")
     tempfile = importlib.import_module("tempfile")  # 6 ms, which `hutch list` must not pay
     return (*((Path(runtime),) if runtime else ()), Path(tempfile.gettempdir()), Path("/tmp"))  # noqa: S108

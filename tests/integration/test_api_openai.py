@@ -147,8 +147,10 @@ def test_a_prompt_longer_than_the_context_is_a_bad_request_to_openai(gpt: openai
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as refusal:
             gpt.chat.completions.create(model=MODEL, messages=messages, stream=stream)
-        assert refusal.value.code == "context_length_exceeded"
-        assert refusal.value.param == "messages"
+        assert (refusal.value.code, refusal.value.param) == ("context_length_exceeded", "messages")
+        with pytest.raises(openai.BadRequestError) as refusal:
+            gpt.completions.create(model=MODEL, prompt="word " * 5000, stream=stream)
+        assert (refusal.value.code, refusal.value.param) == ("context_length_exceeded", "prompt")
         assert "4096" in refusal.value.message
 
 

@@ -63,3 +63,28 @@ def test_what_is_not_there_is_said_in_the_words_of_each_dialect(server: Server) 
     assert ask(server, "GET", "/v1/nowhere").json["error"]["type"] == "not_found_error"
     assert ask(server, "GET", "/api/chat").status == 405
     assert ask(server, "PUT", "/v1/models").status == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/api/version", "/api/tags"])
+def test_clients_may_ask_for_the_head_alone(server: Server, path: str) -> None:
+    reply = ask(server, "HEAD", path)
+    assert (reply.status, reply.body) == (200, b"")
+
+
+def test_there_is_no_cloud(server: Server) -> None:
+    assert ask(server, "GET", "/api/status").json == {"cloud": {"disabled": True, "source": "config"}}
+    for path in ("web_search", "web_fetch"):
+        reply = ask(server, "POST", f"/api/experimental/{path}", {"query": "x"})
+        assert (reply.status, reply.error.partition(":")[0]) == (403, "ollama cloud is disabled")
+    reply = ask(server, "GET", "/api/experimental/model-recommendations")
+    assert reply.json == {"recommendations": []}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/me"), ("POST", "/api/signout"), ("DELETE", "/api/user/keys/c3No")]
+)
+@pytest.mark.parametrize("body", [None, b"\xff{", {}])
+def test_there_are_no_accounts(server: Server, method: str, path: str, body: object) -> None:
+    reply = ask(server, method, path, body)
+    assert (reply.status, reply.error) == (404, "Hutch has no accounts, so nobody is signed in")
+    assert "Bearer" in reply.json["hint"]

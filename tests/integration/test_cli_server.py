@@ -214,6 +214,35 @@ def test_run_prints_the_vector_of_an_embedding_model(fake: FakeOllama, hutch: Hu
     assert hutch("run", "m")[0] == 2
 
 
+def test_flags_of_embedding_models_go_with_the_request(fake: FakeOllama, hutch: Hutch) -> None:
+    flags = ("--dimensions", "2", "--truncate=false", "--keepalive", "1m")
+    code, _, err = hutch("run", "m", "text", *flags)
+    assert (code, err) == (2, "Error: --truncate is for embedding models, and 'm' is none\n")
+    fake.answers["/api/show"] = Answer({"capabilities": ["embedding"]})
+    assert hutch("run", "m", "text", *flags)[:2] == (0, "[0.5, 1.0]\n")
+    assert fake.asked("/api/embed") == [
+        {"model": "m", "input": "text", "keep_alive": "1m", "truncate": False, "dimensions": 2}
+    ]
+
+
+def test_layers_of_the_environment_go_with_the_request(
+    fake: FakeOllama, hutch: Hutch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_GPU_LAYERS", " '35' ")
+    code, _, err = hutch("run", "m", "hi")
+    assert (code, err) == (0, "")  # nothing that a running server would not heed
+    assert fake.asked("/api/generate")[-1]["options"] == {"num_gpu": 35}
+    monkeypatch.setenv("OLLAMA_GPU_LAYERS", "many")
+    code, _, err = hutch("run", "m", "hi")
+    assert (code, err.splitlines()[0]) == (2, "Error: OLLAMA_GPU_LAYERS: invalid int value [many]")
+
+
+def test_one_part_of_a_model_is_shown_at_a_time(hutch: Hutch) -> None:
+    assert hutch("show", "m", "--system")[:2] == (0, "Be brief.\n")
+    code, _, err = hutch("show", "m", "--system", "--license")
+    assert (code, err.partition(" ")[2][:8]) == (2, "only one")
+
+
 def test_an_error_in_mid_stream_is_an_error(fake: FakeOllama, hutch: Hutch) -> None:
     fake.answers["/api/generate"] = Answer(
         lines=[*generate_lines("Hel")[:1], {"error": "engine died", "hint": "hutch logs m"}]

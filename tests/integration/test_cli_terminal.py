@@ -127,6 +127,22 @@ def test_a_conversation(terminal: Terminal, fake: FakeOllama, tmp_path: Path) ->
     assert history.stat().st_mode & 0o077 == 0
 
 
+def test_ctrl_g_opens_an_editor(fake: FakeOllama, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf "%s, twice\\n" "$(cat "$1")" > "$1"\n')
+    editor.chmod(0o700)
+    opened = Terminal(["run", "m"], HUTCH_HOST=fake.host, HUTCH_HOME=str(tmp_path), HUTCH_EDITOR=str(editor))
+    try:
+        opened.expect(">>> ")
+        opened.type("hi\x07")
+        opened.expect("hi, twice")
+        opened.type("\r")
+        opened.expect("Hello there")
+        assert fake.asked("/api/chat")[0]["messages"] == [{"role": "user", "content": "hi, twice"}]
+    finally:
+        opened.close()
+
+
 def test_ctrl_c_at_the_prompt_says_how_to_leave_and_ctrl_d_leaves(terminal: Terminal) -> None:
     terminal.expect(">>> ")
     terminal.type("\x03")

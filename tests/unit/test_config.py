@@ -74,9 +74,7 @@ def test_a_file_that_is_no_toml_is_named(home: Path, text: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "name", ["HUTCH_COLOUR", "OLLAMA_COLOUR", "HUTCH_API_KEY", "OLLAMA_DEBUG", "OLLAMA_NOPRUNE"]
-)
+@pytest.mark.parametrize("name", ["HUTCH_COLOUR", "OLLAMA_COLOUR", "HUTCH_API_KEY", "OLLAMA_NOPRUNE"])
 def test_other_variables_are_passed_over(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     before = config.load()
     monkeypatch.setenv(name, "x")
@@ -95,6 +93,7 @@ BAD = [
     ("max_queue", "x"), ("max_queue", "-1"), ("max_queue", "1.5"), ("num_parallel", "257"), ("num_parallel", "four"),
     ("context_length", "-1"), ("context_length", "99999999999"), ("num_gpu", "-2"), ("kv_cache_type", "q3"), ("auth", "maybe"),
     ("flash_attention", "perhaps"), ("keep_alive", "soon"), ("keep_alive", "5 m"), ("keep_alive", "1.5"), ("load_timeout", "never"),
+    ("max_vram", "8Q"), ("max_vram", "-1"), ("gpu_overhead", "much"), ("max_vram", "9" * 400 + "G"), ("num_gpu", "1_0_"), ("debug", "x"),
     ("max_body_mib", "0"), ("max_body_mib", "4097"), ("keep_alive", "²"), ("keep_alive", "nan"),
 ]  # fmt: skip
 
@@ -124,6 +123,8 @@ def test_a_bad_value_names_its_setting_wherever_it_stands(
         ("max_queue", '"7"', 7), ("max_queue", " 7 ", 7), ("max_queue", " ' 7 ' ", 7), ("kv_cache_type", "'q8_0'", "q8_0"),
         ("flash_attention", "1", True), ("flash_attention", '"true"', True), ("flash_attention", "false", False), ("flash_attention", "0", False),
         ("origins", "a", ("a",)), ("origins", " a , b,,", ("a", "b")), ("origins", '"http://*.x,app://y"', ("http://*.x", "app://y")),
+        ("max_vram", "8G", 8 * 10**9), ("max_vram", "'512 MiB'", 512 << 20), ("gpu_overhead", "1073741824", 1 << 30),
+        ("debug", "1", True), ("debug", "no", False),
         ("origins", "*", ("*",)), ("llama_server", "/opt/llama-server", Path("/opt/llama-server")),
     ],
 )  # fmt: skip
@@ -138,6 +139,42 @@ def test_a_variable_is_read_without_spaces_and_quotes(
 @pytest.mark.parametrize("name", config.Settings.model_fields)
 def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     before = config.load()
-    monkeypatch.setenv(f"HUTCH_{name.upper()}", "")
-    monkeypatch.setenv(f"OLLAMA_{name.upper()}", "")
-    assert config.load() == before
+    for nothing in ("", '""', " ' ' "):
+        monkeypatch.setenv(f"HUTCH_{name.upper()}", nothing)
+        monkeypatch.setenv(f"OLLAMA_{name.upper()}", nothing)
+        assert config.load() == before
+
+
+@pytest.mark.parametrize("name", ["flash_attention", "debug"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2", True),
+        ("perhaps", True),
+        ("T", True),
+        ("yes", True),
+        ("F", False),
+        ("FALSE", False),
+        (" '0' ", False),
+    ],
+)
+def test_an_odd_word_in_a_switch_of_ollamas_means_yes(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: bool
+) -> None:
+    monkeypatch.setenv(f"OLLAMA_{name.upper()}", text)
+    assert getattr(config.load(), name) is value
+
+
+def test_layers_on_the_gpu_have_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("OLLAMA_GPU_LAYERS", 1), ("OLLAMA_NUM_GPU", 2), ("HUTCH_GPU_LAYERS", 3)):
+        monkeypatch.setenv(name, str(value))
+        assert config.load().num_gpu == value
+
+
+def test_each_value_is_known_by_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home, "max_queue = 1\nnum_parallel = 2")
+    monkeypatch.setenv("OLLAMA_MAX_QUEUE", "2")
+    monkeypatch.setenv("HUTCH_NUM_GPU", "''")
+    origins = config.origins()
+    assert (origins["max_queue"], origins["num_parallel"]) == ("OLLAMA_MAX_QUEUE", str(home / "hutch.toml"))
+    assert origins["num_gpu"] == "default"

@@ -66,6 +66,12 @@ def test_another_scheme_is_refused(text: str) -> None:
         Address.parse(text)
 
 
+def test_an_address_holds_no_secrets() -> None:
+    with pytest.raises(BadInput, match="no user or password") as caught:
+        Address.parse("http://user:secret@h:1/x")
+    assert "secret" not in caught.value.message
+
+
 @given(st.text(alphabet="a1.:/[]-% ٣²", max_size=12) | st.text())
 def test_any_text_is_an_address_or_refused(text: str) -> None:
     try:
@@ -143,7 +149,16 @@ def test_relative_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize(
     ("value", "is_kept"),
-    [("", True), ("0", True), ("false", True), ("1", False), ("true", False), ("yes", False)],
+    [
+        ("", True),
+        ("0", True),
+        ("false", True),
+        ("1", False),
+        ("true", False),
+        ("yes", False),
+        ("F", True),
+        ("2", False),
+    ],
 )
 def test_history_is_kept_unless_forbidden(monkeypatch: pytest.MonkeyPatch, value: str, is_kept: bool) -> None:
     monkeypatch.setenv("OLLAMA_NOHISTORY", value)

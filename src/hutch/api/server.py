@@ -20,6 +20,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
 from hutch import __version__, app, config, places
+from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
@@ -51,6 +52,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
+        *ollama_cloud.routes(),
     )
     service = Service(parts.store.root, activity, lambda: described(routes))
     return (*routes, *service.routes())
@@ -78,7 +80,7 @@ def served(gate: Gate, route: Route) -> StarletteRoute:
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
     """Serve until told to stop, or until for `idle_exit_s` nobody was being answered and nothing was loaded."""
     settings = config.load()
-    _configure_logging()
+    _configure_logging(is_debug=settings.debug)
     sockets = [_listen(address)]
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, address, sockets, idle_exit_s))
@@ -96,7 +98,7 @@ async def _serve(
         uvicorn.Config(
             create_app(parts, address, activity),
             log_config=None,
-            access_log=False,
+            access_log=parts.settings.debug,
             lifespan="off",
             timeout_graceful_shutdown=_DRAIN_S + _LAST_WORDS_S,
             timeout_keep_alive=75,
@@ -213,7 +215,7 @@ async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Resp
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
-def _configure_logging() -> None:
+def _configure_logging(*, is_debug: bool) -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells addresses, and what secrets are in them
     logging.basicConfig(
         level=logging.INFO,
@@ -221,6 +223,7 @@ def _configure_logging() -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         force=True,
     )
+    logging.getLogger("hutch").setLevel(logging.DEBUG if is_debug else logging.INFO)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

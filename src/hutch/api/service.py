@@ -9,13 +9,12 @@ from typing import Any
 
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from hutch import __version__
+from hutch import OLLAMA_VERSION, __version__
 from hutch.api.activity import Activity
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
 from hutch.core.errors import HutchError, NotFound
-from hutch.core.versions import OLLAMA_VERSION
 
 _ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from hutch.core.errors import BadInput
+from hutch import places
+from hutch.core.errors import BadInput, NotBuilt
 
 
 class Argument(NamedTuple):
@@ -75,7 +76,11 @@ COMMANDS = (
             _MODEL,
             *(
                 _arg(
-                    f"--{part}", dest="part", action="store_const", const=part, help=f"show the {part} alone"
+                    f"--{part}",
+                    dest="parts",
+                    action="append_const",
+                    const=part,
+                    help=f"show the {part} alone",
                 )
                 for part in ("license", "modelfile", "parameters", "template", "system")
             ),
@@ -90,7 +95,11 @@ COMMANDS = (
         (
             _MODEL,
             _arg(
-                "prompt", metavar="PROMPT", nargs="*", help="what to ask; without it, a conversation begins"
+                "prompt",
+                metavar="PROMPT",
+                nargs="*",
+                default=(),  # without one, argparse says that it is required
+                help="what to ask; without it, a conversation begins",
             ),
             _arg("--keepalive", metavar="DURATION", help="how long the model stays loaded (e.g. 5m)"),
             _flag("--verbose", help="show how long the answer took"),
@@ -101,11 +110,19 @@ COMMANDS = (
                 nargs="?",
                 const="true",
                 metavar="LEVEL",
-                help="true or false",
+                help="true, false, low, medium, high or max",
             ),
             _flag("--hidethinking", help="do not show what the model thinks"),
             _NO_WRAP,
             _INSECURE,
+            _arg(
+                "--truncate",
+                nargs="?",
+                const="true",
+                choices=("true", "false"),
+                help="embedding models: cut a text that is too long (default: true)",
+            ),
+            _arg("--dimensions", type=int, metavar="N", help="embedding models: how long the vector is"),
         ),
     ),
     Command("stop", "hutch.cli.models:stop", "Unload a model", (_MODEL,)),
@@ -186,7 +203,22 @@ COMMANDS = (
             _JSON,
         ),
     ),
+    Command(
+        "config",
+        "hutch.cli.configuration:show",
+        "Show the settings, and where each comes from",
+        (_arg("action", metavar="show", choices=("show",), help="show every setting"), _JSON),
+    ),
     Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
+    Command(
+        "shims",
+        "hutch.cli.shims:shims",
+        "Install Hutch under the names ollama and foundry-local",
+        (
+            _arg("action", choices=("install", "remove"), help="install them, or remove them again"),
+            _arg("--dir", metavar="FOLDER", help="where (default: where hutch is)"),
+        ),
+    ),
     Command(
         "completion",
         "hutch.cli.completion:completion",
@@ -202,13 +234,31 @@ COMMANDS = (
 )
 
 
+_ACCOUNTS = "Hutch has no accounts"
+_KEYS = "A server that asks for a key gets the one in HUTCH_API_KEY."
+_ABSENT = {
+    "signin": (_ACCOUNTS, _KEYS),
+    "login": (_ACCOUNTS, _KEYS),
+    "signout": (_ACCOUNTS, _KEYS),
+    "logout": (_ACCOUNTS, _KEYS),
+    "launch": (
+        "Hutch sets up no other programs",
+        "Give the program this server's address: /v1 of it speaks OpenAI's API, / of it Ollama's.",
+    ),
+}
+
+
 def find(name: str) -> Command:
-    """The command of this name or alias. Raises BadInput."""
+    """The command of this name or alias. Raises BadInput, and NotBuilt for what only Ollama has."""
     for command in COMMANDS:
         if name == command.name or name in command.aliases:
             return command
+    if name in _ABSENT:
+        message, hint = _ABSENT[name]
+        raise NotBuilt(message, hint=hint)
+    program = places.program()
     raise BadInput(
-        f'unknown command "{name}" for "hutch"', hint="Run 'hutch --help' for the list of commands."
+        f'unknown command "{name}" for "{program}"', hint=f"Run '{program} --help' for the list of commands."
     )
 
 
@@ -227,7 +277,10 @@ class _Parser(argparse.ArgumentParser):
 def parser(command: Command) -> argparse.ArgumentParser:
     """The argument parser of one command."""
     made = _Parser(
-        prog=f"hutch {command.name}", description=command.help, allow_abbrev=False, formatter_class=_Help
+        prog=f"{places.program()} {command.name}",
+        description=command.help,
+        allow_abbrev=False,
+        formatter_class=_Help,
     )
     for argument in command.arguments:
         made.add_argument(*argument.names, **argument.settings)
@@ -245,20 +298,34 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
     end = words.index("--") if "--" in words else len(words)
     head = [f"{word}={alone[word]}" if word in alone else word for word in words[:end]]
     reader = parser(command)
-    if any(argument.settings.get("nargs") == "*" for argument in command.arguments):
-        return reader.parse_intermixed_args([*head, *words[end:]])  # flags between the words of a prompt
-    return reader.parse_args([*head, *words[end:]])  # 4 ms faster
+    is_prompt = any(argument.settings.get("nargs") == "*" for argument in command.arguments)
+    read = reader.parse_intermixed_args if is_prompt else reader.parse_args  # the latter is 4 ms faster
+    args = read([*head, *words[end:]])
+    for argument in command.arguments:
+        if argument.settings.get("metavar") in _NAMES and "" in _texts(
+            getattr(args, argument.names[0], None)
+        ):
+            raise BadInput(f"{argument.settings['metavar']} is empty", hint=f"Run '{reader.prog} --help'.")
+    return args
+
+
+_NAMES = ("MODEL", "SOURCE", "DESTINATION")
+
+
+def _texts(value: object) -> list[str]:
+    return [each.strip() for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
 def overview() -> str:
     """What `hutch --help` prints."""
+    program = places.program()
     lines = [f"  {command.name:<11} {command.help}" for command in COMMANDS]
     return "\n".join(
         [
             "A small private house for small language models.",
             "",
             "Usage:",
-            "  hutch [command]",
+            f"  {program} [command]",
             "",
             "Available Commands:",
             *lines,
@@ -267,6 +334,6 @@ def overview() -> str:
             "  -h, --help      Show help",
             "  -v, --version   Show the version",
             "",
-            'Use "hutch [command] --help" for more about a command.',
+            f'Use "{program} [command] --help" for more about a command.',
         ]
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import hutch
 from hutch import places
-from hutch.cli import commands, plain, side
+from hutch.cli import commands, foundry, plain, side
 from hutch.core.errors import BadInput, Forbidden, HutchError, Unreachable
 
 
@@ -47,6 +47,8 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if words[0] in ("-v", "--version"):
         return _version()
+    if places.program() == "foundry-local":
+        words = foundry.translated(words)
     command = commands.find(words[0])
     args = commands.parse(command, words[1:])
     return side.here(command.run, args) or 0
@@ -54,7 +56,10 @@ def _dispatch(words: list[str]) -> int:
 
 def _version() -> int:
     """Print this version, and the server's where that is another one."""
-    print(f"hutch version is {hutch.__version__}")
+    if places.program() == "ollama":  # whoever reads it expects Ollama's
+        print(f"ollama version is {hutch.OLLAMA_VERSION} (hutch {hutch.__version__})")
+    else:
+        print(f"hutch version is {hutch.__version__}")
     try:
         told = side.server_version()
     except Unreachable:

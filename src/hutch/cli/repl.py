@@ -8,7 +8,7 @@ from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import FileHistory
 
 from hutch import places
-from hutch.cli import answer, plain, slash
+from hutch.cli import answer, editor, images, plain, slash
 from hutch.cli.session import Session
 from hutch.core.errors import HutchError
 
@@ -21,7 +21,7 @@ def talk(session: Session) -> None:
     for _ in session.server.stream("/api/generate", session.load_body()):
         pass
     history = _History(places.history_file())
-    reader: PromptSession[str] = PromptSession(history=history)
+    reader: PromptSession[str] = PromptSession(history=history, key_bindings=editor.bindings())
 
     def ask(mark: str, placeholder: str) -> str:
         return reader.prompt(mark, placeholder=FormattedText([("ansibrightblack", placeholder)]))
@@ -51,7 +51,8 @@ def turn(desk: slash.Desk, text: str) -> bool:
     if not text.strip():
         return True
     try:
-        if text.startswith("/"):
+        is_picture = "vision" in desk.session.capabilities and images.names_a_file(text)
+        if text.startswith("/") and not is_picture:
             return slash.do(desk, text)
         _answer(desk.session, unfenced(text))
     except HutchError as error:
@@ -68,7 +69,7 @@ def unfenced(text: str) -> str:
 
 
 def _answer(session: Session, text: str) -> None:
-    session.say(text)
+    session.say(text)  # which fails where a picture is none
     heard = ""
     try:
         heard = answer.show(session, session.server.stream("/api/chat", session.chat_body()))

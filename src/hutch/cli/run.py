@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hutch import places
 from hutch.cli import answer, background, progress, repl
 from hutch.cli.client import HttpServer, Server
-from hutch.cli.session import Session
+from hutch.cli.session import Session, read_think
 from hutch.core.durations import parse_duration_s
 from hutch.core.errors import BadInput, NotFound
-
-_THINK_LEVELS = ("low", "medium", "high", "max")
+from hutch.core.options import parse_option
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,14 +28,22 @@ def run(args: argparse.Namespace) -> None:
         verbose=args.verbose,
         is_wrapping=not args.nowordwrap,
         is_hiding_thinking=args.hidethinking,
+        gpu_layers=read_gpu_layers(places.first_set(*places.GPU_LAYERS)),
+        truncate=None if args.truncate is None else args.truncate == "true",
+        dimensions=args.dimensions,
     )
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     prompt = " ".join(part for part in (piped, *args.prompt) if part)
     background.ensure()
-    capabilities = described(session.server, args.model, insecure=args.insecure).get("capabilities") or []
-    if "embedding" in capabilities and "completion" not in capabilities:
+    told = described(session.server, args.model, insecure=args.insecure)
+    session.capabilities = told.get("capabilities") or ()
+    if "embedding" in session.capabilities and "completion" not in session.capabilities:
         embed(session, prompt)
-    elif prompt or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    for flag in ("truncate", "dimensions"):
+        if getattr(args, flag) is not None:
+            raise BadInput(f"--{flag} is for embedding models, and '{args.model}' is none")
+    if prompt or not (sys.stdin.isatty() and sys.stdout.isatty()):
         answer.show(session, session.server.stream("/api/generate", session.generate_body(prompt)))
     else:
         repl.talk(session)
@@ -80,15 +88,14 @@ def read_format(text: str | None) -> str | dict[str, Any] | None:
     return schema
 
 
-def read_think(text: str | None) -> bool | str | None:
-    """The value of --think."""
-    if text is None or text in _THINK_LEVELS:
-        return text
-    if text not in ("true", "false"):
-        raise BadInput(
-            f"invalid value for --think: '{text}'", hint="It takes true, false, low, medium, high or max."
-        )
-    return text == "true"
+def read_gpu_layers(variable: str) -> int | None:
+    """The value of this variable of the environment, if there is one."""
+    if not variable:
+        return None
+    try:
+        return int(parse_option("num_gpu", places.variable(variable)))
+    except BadInput as error:
+        raise BadInput(f"{variable}: {error.message}", hint="It takes a number of layers.") from error
 
 
 def read_keep_alive(text: str | None) -> float | str | None:

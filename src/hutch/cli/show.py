@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hutch.cli import columns, http, plain, side
+from hutch.core.errors import BadInput
 
 _SHOWN_LINES = 2
 _SHOWN_CHARACTERS = 60
@@ -13,14 +14,17 @@ _SHOWN_CHARACTERS = 60
 
 def show(args: argparse.Namespace) -> None:
     """`hutch show MODEL`."""
+    parts = args.parts or ()
+    if len(parts) > 1:
+        raise BadInput("only one of --license, --modelfile, --parameters, --template, --system can be shown")
     body = {"model": args.model, "verbose": args.verbose}
     told = side.either(
         lambda: http.ask("POST", "/api/show", body), "hutch.cli.local:show", args.model, verbose=args.verbose
     )
     if args.json:
         print(json.dumps(told, indent=2))
-    elif args.part:
-        plain.out(told.get(args.part) or "")
+    elif parts:
+        plain.out(told.get(parts[0]) or "")
     else:
         plain.out(sections(told, verbose=args.verbose))
 

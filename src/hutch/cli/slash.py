@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hutch.cli import http, models, plain, show
-from hutch.cli.session import Session
+from hutch.cli.session import Session, read_think
 from hutch.core import options
 from hutch.core.errors import BadInput, HutchError, NotFound
 
@@ -55,6 +55,7 @@ Available keyboard shortcuts:
   Ctrl + u   Delete to the beginning of the line
   Ctrl + w   Delete the word before the cursor
   Ctrl + l   Clear the screen
+  Ctrl + g   Write the message in an editor
   Ctrl + c   Stop the answer
   Ctrl + d   Exit"""
 _HELP_ON = {"set": _HELP_SET, "show": _HELP_SHOW, "shortcuts": _HELP_SHORTCUTS}
@@ -141,7 +142,14 @@ def _set_format(desk: Desk, value: str) -> None:
 
 
 def _set_think(desk: Desk, value: str) -> None:
-    desk.session.think = value or True
+    if "thinking" not in desk.session.capabilities:
+        print(f"Couldn't set think: model '{desk.session.model}' does not support thinking")
+        return
+    try:
+        desk.session.think = read_think(value or "true")
+    except BadInput:
+        print("Usage: /set think [low|medium|high|max]")
+        return
     print(f"Set '{f'think {value}'.strip()}' mode.")
 
 
@@ -215,6 +223,7 @@ def _load(desk: Desk, rest: str) -> None:
     try:
         for _ in session.server.stream("/api/generate", session.load_body()):
             pass
+        session.capabilities = session.server.ask("/api/show", {"model": rest}).get("capabilities") or ()
     except HutchError as error:
         session.model = old
         plain.out(

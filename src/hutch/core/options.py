@@ -98,7 +98,7 @@ def parse_option(name: str, text: str) -> Any:
         value = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}.get(text.lower())
     else:
         try:
-            value = kind(text)
+            value = kind(text) if text.isascii() and "_" not in text else None  # Python reads 1_0 and ٣ too
         except ValueError:
             value = None
     if value is None:

@@ -1,10 +1,10 @@
-"""The version of Ollama's API that Hutch speaks, and whether that is enough for a model."""
+"""Whether the version of Ollama's API that Hutch speaks is enough for a model."""
 
 import re
 
+from hutch import OLLAMA_VERSION
 from hutch.core.errors import BadInput
 
-OLLAMA_VERSION = "0.33.0"  # clients compare it
 _SEMVER = re.compile(r"v?(\d{1,9})(?:\.(\d{1,9})(?:\.(\d{1,9})(?:[-+][0-9A-Za-z.+-]{1,64})?)?)?")
 
 

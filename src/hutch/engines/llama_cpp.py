@@ -52,8 +52,11 @@ def _serve(plan: LaunchPlan) -> object:
     params.n_ubatch = plan.num_ubatch
     params.cpuparams.n_threads = plan.num_thread
     params.cpuparams_batch.n_threads = plan.num_thread
-    params.n_gpu_layers = plan.num_gpu
-    params.fit_params = False  # Hutch decides what fits; the engine must not shrink the context in silence
+    params.n_gpu_layers = plan.num_gpu_layers
+    # Hutch decides what fits. The engine may choose the layers, where some GPU memory is to stay free; the context is given.
+    params.fit_params = _is_fitting(plan)
+    if _is_fitting(plan):
+        params.fit_params_target = [plan.gpu_overhead_bytes] * len(params.fit_params_target)
     if plan.main_gpu is not None:
         params.main_gpu = plan.main_gpu
         params.split_mode = engine.llama_split_mode.LLAMA_SPLIT_MODE_NONE
@@ -96,7 +99,11 @@ def _beside(params: Any, engine: Any, plan: LaunchPlan) -> None:
         speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         speculative.draft.mparams.path = plan.draft
         speculative.draft.n_max = plan.draft_num_predict
-        speculative.draft.n_gpu_layers = plan.num_gpu
+        speculative.draft.n_gpu_layers = plan.num_gpu_layers
+
+
+def _is_fitting(plan: LaunchPlan) -> bool:
+    return plan.gpu_overhead_bytes > 0 and plan.num_gpu_layers < 0
 
 
 def _arguments(plan: LaunchPlan) -> list[str]:
@@ -112,16 +119,27 @@ def _arguments(plan: LaunchPlan) -> list[str]:
         *("-b", str(plan.num_batch), "-ub", str(plan.num_ubatch)),
         *("-t", str(plan.num_thread), "-tb", str(plan.num_thread)),
         *("--cache-type-k", plan.kv_cache_type, "--cache-type-v", plan.kv_cache_type),
-        *("--cache-ram", "0", "--no-cache-idle-slots", "-sps", "0", "--fit", "off"),
+        *("--cache-ram", "0", "--no-cache-idle-slots", "-sps", "0"),
+        *("--fit", "on" if _is_fitting(plan) else "off"),
     ]
-    if plan.num_gpu >= 0:
-        args += ["-ngl", str(plan.num_gpu)]
+    if _is_fitting(plan):
+        args += ["--fit-target", str(-(-plan.gpu_overhead_bytes >> 20))]
+    if plan.num_gpu_layers >= 0:
+        args += ["-ngl", str(plan.num_gpu_layers)]
     if plan.main_gpu is not None:
         args += ["--split-mode", "none", "--main-gpu", str(plan.main_gpu)]
     if plan.use_mmap is not None:
         args += ["--mmap" if plan.use_mmap else "--no-mmap"]
     if plan.flash_attention is not None:
         args += ["--flash-attn", "on" if plan.flash_attention else "off"]
+    if plan.mean_pooling:
+        args += ["--pooling", "mean"]
+    return args + _arguments_beside(plan)
+
+
+def _arguments_beside(plan: LaunchPlan) -> list[str]:
+    """The flags for the files beside the weights."""
+    args: list[str] = []
     for path in plan.adapters:
         args += ["--lora", f'"{path}"' if "," in path else path]  # it takes a list with commas
     if plan.projector:
@@ -129,9 +147,7 @@ def _arguments(plan: LaunchPlan) -> list[str]:
     if plan.draft_num_predict:
         args += ["--spec-type", "draft-simple", "--spec-draft-model", plan.draft]
         args += ["--spec-draft-n-max", str(plan.draft_num_predict)]
-        args += ["--spec-draft-ngl", str(plan.num_gpu) if plan.num_gpu >= 0 else "auto"]
-    if plan.mean_pooling:
-        args += ["--pooling", "mean"]
+        args += ["--spec-draft-ngl", str(plan.num_gpu_layers) if plan.num_gpu_layers >= 0 else "auto"]
     return args
 
 

@@ -36,6 +36,8 @@ class LaunchPlan:
     num_ubatch: int
     num_thread: int
     num_gpu: int = -1
+    max_gpu_layers: int | None = None  # what the bound of GPU memory allows
+    gpu_overhead_bytes: int = 0
     main_gpu: int | None = None
     use_mmap: bool | None = None
     flash_attention: bool | None = None
@@ -49,6 +51,13 @@ class LaunchPlan:
     draft: str = ""  # a small model that guesses `draft_num_predict` tokens ahead
     draft_num_predict: int = 0
     binary: str = ""  # a llama-server to run instead of the built-in engine
+
+    @property
+    def num_gpu_layers(self) -> int:
+        """What was asked for, within what is allowed; -1: as many as there are."""
+        if self.max_gpu_layers is None:
+            return self.num_gpu
+        return min(self.num_gpu, self.max_gpu_layers) if self.num_gpu >= 0 else self.max_gpu_layers
 
     def dumps(self) -> bytes:
         """As one line of JSON, which is what a worker reads first from its standard input."""

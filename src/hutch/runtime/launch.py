@@ -1,6 +1,7 @@
 """How a model is to be launched: context, slots, batches, threads, and the memory that this takes. Pure but for the cores."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hutch.config import Settings
 from hutch.core.chat import LoadOptions
@@ -48,6 +49,7 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
         num_gpu=num_gpu,
+        gpu_overhead_bytes=settings.gpu_overhead,
         main_gpu=options.main_gpu,
         use_mmap=options.use_mmap,
         flash_attention=settings.flash_attention,
@@ -91,3 +93,24 @@ def memory_need_bytes(plan: LaunchPlan, facts: GGUF, beside: Sequence[GGUF] = ()
         per_token = file.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
         need_bytes += file.size_bytes + int(per_token * plan.num_ctx * plan.num_slots)
     return need_bytes
+
+
+def within_vram(plan: LaunchPlan, facts: GGUF, free_bytes: int) -> LaunchPlan:
+    """The plan with no more layers on the GPU than `free_bytes` of its memory hold."""
+    num_layers = max(0, free_bytes) // _layer_bytes(plan, facts)
+    return plan if num_layers >= _num_layers(facts) else replace(plan, max_gpu_layers=num_layers)
+
+
+def vram_bytes(plan: LaunchPlan, facts: GGUF) -> int:
+    """What a worker of this plan takes of GPU memory at most, about."""
+    num_layers = _num_layers(facts)
+    asked = num_layers if plan.num_gpu_layers < 0 else plan.num_gpu_layers
+    return min(asked, num_layers) * _layer_bytes(plan, facts)
+
+
+def _num_layers(facts: GGUF) -> int:
+    return (facts.block_count or 0) + 1  # and the one that makes logits
+
+
+def _layer_bytes(plan: LaunchPlan, facts: GGUF) -> int:
+    return max(1, (memory_need_bytes(plan, facts) - _OVERHEAD_BYTES) // _num_layers(facts))

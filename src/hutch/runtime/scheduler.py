@@ -21,7 +21,7 @@ from hutch.engines.protocol import engine_name
 from hutch.formats import headers
 from hutch.runtime import beside, machine
 from hutch.runtime.conversation import voice_of
-from hutch.runtime.launch import launch_plan, memory_need_bytes, serves
+from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
@@ -148,6 +148,9 @@ class Scheduler:
             await self._make_way(old)
         need_bytes = memory_need_bytes(plan, facts, files)
         await self._make_room(model.name, need_bytes)
+        if self._settings.max_vram:
+            plan = within_vram(plan, facts, self._free_vram_bytes())
+        _log.debug("plan of %s: %s", model.name.short, plan)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
@@ -165,6 +168,10 @@ class Scheduler:
             *(model.name.short, loaded.load_s, plan.num_slots, plan.num_ctx),
         )
         return loaded
+
+    def _free_vram_bytes(self) -> int:
+        taken = (vram_bytes(loaded.plan, loaded.voice.facts) for loaded in self._residents.everyone())
+        return self._settings.max_vram - sum(taken)
 
     async def _make_way(self, old: LoadedModel) -> None:
         """Have the same model, loaded otherwise, go first. Raises Busy where its requests do not end."""

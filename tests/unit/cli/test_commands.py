@@ -5,8 +5,9 @@ import importlib
 import pytest
 
 from hutch.cli import commands, completion
-from hutch.cli.run import read_format, read_keep_alive, read_think
-from hutch.core.errors import BadInput
+from hutch.cli.run import read_format, read_keep_alive
+from hutch.cli.session import read_think
+from hutch.core.errors import BadInput, NotBuilt
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
@@ -39,6 +40,13 @@ def test_a_flag_without_a_value_swallows_no_word() -> None:
     ("words", "message"),
     [
         (["pull"], "the following arguments are required: MODEL"),
+        (["run"], "the following arguments are required: MODEL$"),
+        (["run", ""], "MODEL is empty"),
+        (["pull", " "], "MODEL is empty"),
+        (["cp", "m", ""], "DESTINATION is empty"),
+        (["rm", "m", ""], "MODEL is empty"),
+        (["config", "edit"], "invalid choice: 'edit'"),
+        (["run", "m", "--truncate=no"], "invalid choice: 'no'"),
         (["pull", "m", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["list", "--js"], "unrecognized arguments: --js"),
         (["completion", "powershell"], "argument shell: invalid choice"),
@@ -48,6 +56,17 @@ def test_refuses_wrong_arguments(words: list[str], message: str) -> None:
     with pytest.raises(BadInput, match=message) as caught:
         commands.parse(commands.find(words[0]), words[1:])
     assert caught.value.hint == f"Run 'hutch {words[0]} --help'."
+
+
+@pytest.mark.parametrize("name", ["signin", "signout", "login", "logout", "launch"])
+def test_what_only_ollama_has_is_refused_by_name(name: str) -> None:
+    with pytest.raises(NotBuilt) as caught:
+        commands.find(name)
+    assert caught.value.hint
+
+
+def test_an_empty_prompt_is_no_error() -> None:
+    assert commands.parse(commands.find("run"), ["m", ""]).prompt == [""]
 
 
 def test_aliases_are_commands() -> None:

@@ -61,7 +61,11 @@ def test_a_conversation_shows_a_models_text(check: Check, line: str) -> None:
 @pytest.mark.parametrize("part", [None, "license", "system"])
 def test_show_shows_it(check: Check, monkeypatch: pytest.MonkeyPatch, part: str | None) -> None:
     monkeypatch.setattr(http, "ask", lambda *_: _Server().ask("", {}))
-    check(lambda: show.show(argparse.Namespace(model="m", verbose=False, json=False, part=part)))
+    check(
+        lambda: show.show(
+            argparse.Namespace(model="m", verbose=False, json=False, parts=[part] if part else None)
+        )
+    )
 
 
 def test_errors_tell_it(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ class _Recorder:
 @pytest.fixture
 def desk() -> slash.Desk:
     server = _Server({"/api/chat": chat_lines("Hel", "lo")})
-    return slash.Desk(Session(server, "m"), _Recorder())
+    return slash.Desk(Session(server, "m", capabilities=("completion", "thinking")), _Recorder())
 
 
 def _server(desk: slash.Desk) -> _Server:
@@ -122,6 +122,7 @@ def test_verbose_shows_figures_on_stderr(desk: slash.Desk, capsys: pytest.Captur
         ("/set quiet", "Set 'quiet' mode.", {"verbose": False}),
         ("/set think", "Set 'think' mode.", {"think": True}),
         ("/set think high", "Set 'think high' mode.", {"think": "high"}),
+        ("/set think hard", "Usage: /set think [low|medium|high|max]", {"think": None}),
         ("/set nothink", "Set 'nothink' mode.", {"think": False}),
         ("/set nonsense", "Unknown command '/set nonsense'. Type /? for help", {}),
         ("/nonsense", "Unknown command '/nonsense'. Type /? for help", {}),
@@ -191,8 +192,12 @@ def test_show(desk: slash.Desk, capsys: pytest.CaptureFixture[str], line: str, s
 
 def test_load_begins_anew(desk: slash.Desk, capsys: pytest.CaptureFixture[str]) -> None:
     repl.turn(desk, "hi")
+    _server(desk).answers["/api/show"] = {"capabilities": ["completion"]}
     repl.turn(desk, "/load other")
     assert (desk.session.model, desk.session.messages) == ("other", [])
+    repl.turn(desk, "/set think")
+    assert "Couldn't set think: model 'other' does not support thinking" in capsys.readouterr().out
+    assert desk.session.think is None
     _server(desk).answers["/api/generate"] = [NotFound("model 'nix' not found")]
     repl.turn(desk, "/load nix")
     assert capsys.readouterr().out.endswith("Couldn't find model 'nix'\n")

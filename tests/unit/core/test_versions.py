@@ -2,8 +2,9 @@
 
 import pytest
 
+from hutch import OLLAMA_VERSION
 from hutch.core.errors import BadInput
-from hutch.core.versions import OLLAMA_VERSION, check_requires
+from hutch.core.versions import check_requires
 
 
 @pytest.mark.parametrize(

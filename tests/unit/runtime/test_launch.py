@@ -7,10 +7,11 @@ import pytest
 
 from hutch.config import Settings
 from hutch.core.chat import LoadOptions
+from hutch.engines import llama_cpp
 from hutch.engines.protocol import Endpoint, LaunchPlan, engine_name
 from hutch.formats.gguf import GGUF
 from hutch.runtime import machine
-from hutch.runtime.launch import launch_plan, memory_need_bytes, serves
+from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
 from tests.unit.runtime.things import facts, model
 
 
@@ -153,3 +154,25 @@ def test_a_plan_reads_back_as_it_was_written() -> None:
 def test_an_endpoints_label_holds_no_secret() -> None:
     assert Endpoint(port=5, secret="hush").label == "127.0.0.1:5"
     assert Endpoint(socket="/run/1.sock").label == "/run/1.sock"
+
+
+@pytest.mark.parametrize(
+    ("asked", "free_layers", "given"),
+    [(-1, 3, -1), (-1, 9, -1), (-1, 2, 2), (35, 2, 2), (1, 2, 1), (35, 0, 0), (-1, -5, 0), (0, 2, 0)],
+)
+def test_no_more_layers_go_on_the_gpu_than_its_memory_holds(asked: int, free_layers: int, given: int) -> None:
+    file = facts(3 << 30)  # two blocks, and what makes logits
+    free = plan(given=file, num_gpu=asked)
+    layer_bytes = vram_bytes(plan(given=file, num_gpu=1), file)
+    bound = within_vram(free, file, free_layers * layer_bytes)
+    assert bound.num_gpu_layers == given
+    assert vram_bytes(bound, file) <= max(0, free_layers) * layer_bytes
+    assert serves(bound, LoadOptions(num_gpu=asked))  # asking for the same again is no reason to reload
+
+
+def test_memory_that_is_to_stay_free_on_a_gpu_reaches_the_engine() -> None:
+    said = llama_cpp._arguments(plan(gpu_overhead=(1 << 30) + 1))
+    assert said[said.index("--fit") :][:4] == ["--fit", "on", "--fit-target", "1025"]
+    for other in (plan(), plan(gpu_overhead=1 << 30, num_gpu=5)):  # who names the layers has decided
+        said = llama_cpp._arguments(other)
+        assert said[said.index("--fit") + 1] == "off"

@@ -1,0 +1,27 @@
+"""The commands of Foundry Local that mean what a command of Hutch means."""
+
+from collections.abc import Sequence
+
+from hutch.core.errors import NotBuilt
+
+_SAME = {
+    ("model", "run"): "run",
+    ("model", "download"): "pull",
+    ("model", "unload"): "stop",
+    ("models", "pull"): "pull",
+    ("cache", "list"): "list",
+    ("cache", "ls"): "list",
+    ("cache", "remove"): "rm",
+    ("cache", "rm"): "rm",
+    ("service", "ps"): "ps",
+}
+
+
+def translated(words: Sequence[str]) -> list[str]:
+    """The same in words of Hutch's. Raises NotBuilt for what Hutch cannot do yet."""
+    command = _SAME.get((words[0], words[1] if len(words) > 1 else ""))
+    if command is None:
+        known = ", ".join(sorted(" ".join(pair) for pair in _SAME))
+        said = " ".join(words[:2])
+        raise NotBuilt(f"foundry-local {said}: not built yet", hint=f"Built are: {known}, --version.")
+    return [command, *words[2:]]

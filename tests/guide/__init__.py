@@ -1,0 +1,1 @@
+"""The deployment guide's own commands, files and requests."""
