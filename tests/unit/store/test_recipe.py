@@ -10,8 +10,8 @@ from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
 from tests.unit.store.things import TINY, add_model, digest_of, model_bytes, name, statuses
 
-_ADAPTER = model_bytes(1, **{"general.type": "adapter"})
-_PROJECTOR = model_bytes(2, **{"general.architecture": "clip"})
+_ADAPTER = model_bytes(1, 0, **{"general.type": "adapter"})
+_PROJECTOR = model_bytes(2, 0, **{"general.architecture": "clip"})
 _DRAFT = model_bytes(3)
 
 
@@ -35,7 +35,7 @@ def test_adapter_draft_and_projector_become_layers_that_a_model_tells(store: Mod
     )
     assert opened.stored.details.family == "llama"
     assert len(opened.unsupported_layers) == 3  # for whoever loads it, until a worker takes them
-    make(store, "next", "made", adapters=sent(store, model_bytes(4, **{"general.type": "adapter"})))
+    make(store, "next", "made", adapters=sent(store, model_bytes(4, 0, **{"general.type": "adapter"})))
     opened = store.open(name("next"))
     assert (len(opened.adapters), opened.drafts != (), opened.projectors != ()) == (1, True, True)
     assert opened.adapters != found[1]
@@ -53,8 +53,9 @@ def test_adapter_draft_and_projector_become_layers_that_a_model_tells(store: Mod
 )
 def test_a_file_of_another_kind_is_refused(store: ModelStore, field: str, data: bytes, message: str) -> None:
     add_model(store)
+    parts: dict[str, Any] = {field: sent(store, data)}
     with pytest.raises(BadInput, match=message):
-        make(store, **{field: sent(store, data)})
+        make(store, **parts)
 
 
 @pytest.mark.parametrize(
