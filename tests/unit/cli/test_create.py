@@ -73,6 +73,8 @@ def test_a_document_that_is_too_large_is_not_sent(folder: Path, monkeypatch: pyt
 def test_folders_are_not_built(folder: Path, keyword: str) -> None:
     with pytest.raises(NotBuilt, match=rf"^\(line 2\): {keyword} ./deep: a folder is not built yet$"):
         resolved(f"FROM base\n{keyword} ./deep", folder)
+    with pytest.raises(NotBuilt, match="a folder is not built yet"):
+        resolved(f'FROM base\n{keyword} ""', folder)
 
 
 @pytest.mark.parametrize(
