@@ -98,7 +98,7 @@ def resolved(said: Modelfile, folder: Path) -> tuple[str | None, Files]:
     beside = {"adapters": ("adapter", said.adapter), "draft_files": ("draft", said.draft)}
     files: Files = {"files": _named(weights)}
     for field, (keyword, text) in beside.items():
-        if text:
+        if text is not None:
             files[field] = _named([_needed(keyword, said.lines[keyword], text, folder)])
     files["documents"] = {
         name: _document(said.lines[f"documents.{name}"], text, folder)

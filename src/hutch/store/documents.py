@@ -39,11 +39,12 @@ def read(blobs: Blobs, manifest: Manifest) -> tuple[Document, ...]:
 
 
 def check_name(name: str) -> None:
-    """Raise BadInput for a name that could not be shown beside a passage."""
-    if not name.strip() or len(name) > _MAX_NAME_CHARS or not name.isprintable():
+    """Raise BadInput for a name that could not be shown beside a passage, or written after FILE."""
+    is_plain = name == name.strip() and name.isprintable() and " AS " not in name
+    if not is_plain or not 0 < len(name) <= _MAX_NAME_CHARS:
         raise BadInput(
             f"documents: {name[:64]!a} is no name for a document",
-            hint=f"A name has 1 to {_MAX_NAME_CHARS} characters that can be printed.",
+            hint=f"A name has 1 to {_MAX_NAME_CHARS} characters that can be printed, and no AS in it.",
             param="documents",
         )
 

@@ -10,13 +10,13 @@ import pytest
 from hutch.config import Settings
 from hutch.core.backend import WorkerState
 from hutch.core.chat import LoadOptions
-from hutch.core.errors import Busy, EngineFailed, NotFound
+from hutch.core.errors import BadInput, Busy, EngineFailed, NotFound
 from hutch.core.models import Details, Model, StoredModel
 from hutch.core.names import ModelName
 from hutch.engines.protocol import LaunchPlan
 from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
-from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.scheduler import Scheduler, _check_runs
 from hutch.runtime.worker import SocketFolder
 from tests.gguf_files import tiny_model
 
@@ -113,6 +113,12 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something holds."""
     while not condition():  # noqa: ASYNC110  # the condition belongs to nobody who could set an event
         await asyncio.sleep(0)
+
+
+def test_a_model_that_requires_a_later_version_is_not_loaded() -> None:
+    stored = StoredModel(SMALL, "0" * 64, 1, datetime.now(UTC), Details())
+    with pytest.raises(BadInput, match=r"^requires version 99\.0\.0 of Ollama's API"):
+        _check_runs(Model(stored, (Path("x"),), requires="99.0.0"))
 
 
 def test_a_model_that_is_unloaded_while_it_loads_leaves_no_worker(run: Callable[..., None]) -> None:

@@ -93,7 +93,7 @@ def test_a_document_that_is_not_in_the_store_is_missed(store: ModelStore) -> Non
         statuses(store.create(name("x"), Recipe(TINY, documents=(("a.txt", f"sha256:{'0' * 64}"),))))
 
 
-@pytest.mark.parametrize("text", ["", "  ", "a\nb", "x" * 256, "\x1b[31m"])
+@pytest.mark.parametrize("text", ["", "  ", "a\nb", "x" * 256, "\x1b[31m", " x", "a AS b"])
 def test_a_name_can_be_shown(store: ModelStore, text: str) -> None:
     add_model(store)
     with pytest.raises(BadInput, match="is no name for a document"):
