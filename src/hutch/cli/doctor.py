@@ -18,6 +18,7 @@ from hutch.cli import columns, plain, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
 from hutch.store import catalog, layout, listing, sweep
+from hutch.store.engines import installed
 
 _LITTLE_DISK_BYTES = 2 * 10**9
 _LITTLE_MEMORY_BYTES = 10**9
@@ -84,6 +85,12 @@ def _settings() -> Iterator[Check]:
         yield Check("settings", "fail", f"{binary} cannot be run", "Mend HUTCH_LLAMA_SERVER, or unset it.")
     else:
         yield Check("settings", "ok", f"they are in order; the catalog has {len(known.entries)} models")
+    try:
+        binary_in_use = installed.binary_in_use(places.engines(), binary)
+    except HutchError as error:
+        yield Check("engine in use", "fail", error.message, error.hint)
+    else:
+        yield Check("engine in use", "ok", binary_in_use or "the one that comes with Hutch")
 
 
 def _engine() -> Iterator[Check]:
@@ -165,12 +172,7 @@ def _processor() -> Iterator[Check]:
         )
     elif "avx512f" in flags:
         told = "it has AVX-512, which the engine that comes with Hutch does not use"
-        yield Check(
-            "processor",
-            "ok",
-            told,
-            "A llama-server built for this machine is faster: set HUTCH_LLAMA_SERVER.",
-        )
+        yield Check("processor", "ok", told, "One built for this machine is faster: hutch engine build.")
     else:
         yield Check("processor", "ok", f"{platform.machine()}{', AVX2' if 'avx2' in flags else ''}")
 

@@ -23,6 +23,7 @@ from hutch.runtime import logs
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.02
+_MAX_WORDS_BYTES = 64 << 10
 _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
 # How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
@@ -56,6 +57,7 @@ class Worker:
     def __init__(self, plan: LaunchPlan, log: Path) -> None:
         self.plan = plan
         self._log = log
+        self._log_begin = 0  # where this worker's own words begin in it
         self._process: asyncio.subprocess.Process | None = None
         self._client: WorkerClient | None = None
         self.started_at = time.monotonic()
@@ -75,6 +77,7 @@ class Worker:
     async def start(self, timeout_s: float) -> None:
         """Launch the process and wait until it answers. Raises EngineFailed with the engine's last words."""
         with logs.open_to_add(self._log) as log:
+            self._log_begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", ENGINES["llama.cpp"]),
                 stdin=asyncio.subprocess.PIPE,
@@ -146,17 +149,18 @@ class Worker:
                 return
 
     def _last_words(self) -> str:
-        """The last line of the log that tells of an error, or else the last line."""
+        """The engine's first line that tells of an error, for the later ones follow from it; or else the last line."""
         try:
             with self._log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+                log.seek(max(self._log_begin, log.seek(0, os.SEEK_END) - _MAX_WORDS_BYTES))
                 lines = [
                     line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()
                 ]
         except OSError:
             lines = []
-        errors = [line for line in lines if " E " in line or "error" in line.lower()]
-        return (errors or lines or ["it said nothing"])[-1][-300:]
+        engines = [line for line in lines if " E " in line][:1]
+        errors = [line for line in lines if "error" in line.lower()]
+        return (engines or errors or lines or ["it said nothing"])[-1][-300:]
 
 
 def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:

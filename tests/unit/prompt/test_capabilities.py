@@ -34,6 +34,11 @@ def test_capabilities_are_judged_by_the_file(given: GGUF, found: tuple[str, ...]
     assert capabilities(given) == found
 
 
+def test_a_projector_gives_eyes_to_a_model_that_writes() -> None:
+    assert capabilities(facts(), has_projector=True) == ("completion", "vision")
+    assert capabilities(facts(general__architecture="bert"), has_projector=True) == ("embedding",)
+
+
 def test_a_file_without_a_template_has_an_empty_one() -> None:
     assert chat_template(facts()) == ""
     assert chat_template(facts(tokenizer__chat_template=7)) == ""

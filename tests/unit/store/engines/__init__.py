@@ -1,0 +1,1 @@
+"""Tests of the engines: which there are, and how one is built."""
