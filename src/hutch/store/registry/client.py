@@ -156,8 +156,9 @@ class Away(SourceFailed):
     def __init__(self, host: str, why: str) -> None:
         super().__init__(
             f"cannot reach {host}: {why}",
-            hint="Look at the name's host, the network and the proxy. "
-            "A registry without TLS needs --insecure.",
+            hint="A registry without TLS needs --insecure."
+            if "SSL" in why
+            else "Look at the name's host, the network and the proxy.",
         )
 
 
