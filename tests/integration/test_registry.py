@@ -139,6 +139,9 @@ def test_a_real_model_goes_from_server_to_server_and_answers(
     assert there.post("/api/copy", {"source": MODEL, "destination": model})[0] == 200
     status, lines = there.post("/api/push", {"model": model, "insecure": True})
     assert (status, lines[0], lines[-1]) == (200, {"status": "retrieving manifest"}, {"status": "success"})
+    status, lines = here.post("/api/pull", {"model": f"{host}/me/nix", "insecure": True})
+    assert (status, lines[0]) == (200, {"status": "pulling manifest"})
+    assert lines[1]["error"] == "pull model manifest: file does not exist"
     pulled = _hutch(here, "pull", model, "--insecure")
     assert pulled.returncode == 0, pulled.stderr
     assert pulled.stderr.splitlines()[-1] == "success"
