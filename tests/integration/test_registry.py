@@ -77,7 +77,7 @@ def test_a_copy_is_mounted_and_not_sent(
     monkeypatch.setattr(push, "CHUNK_BYTES", 1 << 18)
     add_model(store, f"{host}/me/base:1", model_bytes(2, more_bytes=1 << 20))
     statuses(store.push(name(f"{host}/me/base:1"), insecure=True))
-    derived = Recipe(from_model=name(f"{host}/me/base:1"), system="Be brief.")
+    derived = Recipe(from_model=name(f"{host}/me/base:1"), system="x")
     statuses(store.create(name(f"{host}/me/derived:1"), derived))
     assert _sent(list(store.push(name(f"{host}/me/derived:1"), insecure=True))) == set()
 
