@@ -77,7 +77,7 @@ def test_a_copy_is_mounted_and_not_sent(
     monkeypatch.setattr(push, "CHUNK_BYTES", 1 << 18)
     add_model(store, f"{host}/me/base:1", model_bytes(2, more_bytes=1 << 20))
     statuses(store.push(name(f"{host}/me/base:1"), insecure=True))
-    derived = Recipe(from_model=name(f"{host}/me/base:1"), system="Be brief.")
+    derived = Recipe(from_model=name(f"{host}/me/base:1"), system="x")
     statuses(store.create(name(f"{host}/me/derived:1"), derived))
     assert _sent(list(store.push(name(f"{host}/me/derived:1"), insecure=True))) == set()
 
@@ -139,6 +139,9 @@ def test_a_real_model_goes_from_server_to_server_and_answers(
     assert there.post("/api/copy", {"source": MODEL, "destination": model})[0] == 200
     status, lines = there.post("/api/push", {"model": model, "insecure": True})
     assert (status, lines[0], lines[-1]) == (200, {"status": "retrieving manifest"}, {"status": "success"})
+    status, lines = here.post("/api/pull", {"model": f"{host}/me/nix", "insecure": True})
+    assert (status, lines[0]) == (200, {"status": "pulling manifest"})
+    assert lines[1]["error"] == "pull model manifest: file does not exist"
     pulled = _hutch(here, "pull", model, "--insecure")
     assert pulled.returncode == 0, pulled.stderr
     assert pulled.stderr.splitlines()[-1] == "success"

@@ -29,7 +29,7 @@ from tests.unit.store.faulty_registry import FaultyRegistry, faulty_registry, ma
 from tests.unit.store.things import blob_names, digest_of, flipped, model_bytes, name, statuses, store_in
 
 DATA = model_bytes(more_bytes=4 << 20)
-QUICK = Patience(stall_s=0.3, tries=3, pause_s=0.01)
+QUICK = Patience(stall_s=0.5, tries=3, pause_s=0.01)
 SPLIT = Split(connections=4, min_bytes=1 << 20, max_bytes=1 << 20)
 
 
@@ -217,7 +217,7 @@ def test_a_killed_pull_goes_on_where_it_was(registry: FaultyRegistry, store: Mod
         from hutch.store.store import ModelStore
         from hutch.store.wanted import Catalog
         from pathlib import Path
-        blob.NOTE_EVERY_BYTES = 1 << 17
+        blob.NOTE_EVERY_BYTES = 1 << 16
         pull.SPLIT = Split(connections=4, min_bytes=1 << 20, max_bytes=1 << 20)
         store = ModelStore(Path({str(store.root)!r}), lambda: Catalog({{}}))
         list(store.pull(ModelName.parse({model(registry).short!r}), insecure=True))
@@ -443,6 +443,16 @@ def test_a_registry_that_is_away_is_told_at_once(store: ModelStore) -> None:
 def test_what_is_no_host_is_refused(store: ModelStore, text: str) -> None:
     with pytest.raises(HutchError):
         statuses(store.pull(name(text), insecure=True))
+
+
+def test_a_pin_holds_what_the_registry_says_to_it(registry: FaultyRegistry, store: ModelStore) -> None:
+    pin = digest_of(registry.files["latest"])
+    registry.files[pin] = registry.files["latest"] + b" "
+    with pytest.raises(SourceFailed, match="digest mismatch"):
+        statuses(store.pull(model(registry), digest=pin, insecure=True))
+    registry.files[pin] = registry.files["latest"]
+    statuses(store.pull(model(registry), digest=pin, insecure=True))
+    assert f"sha256:{store.list()[0].digest}" == pin
 
 
 def test_without_insistence_there_is_no_http(registry: FaultyRegistry, store: ModelStore) -> None:

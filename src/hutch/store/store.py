@@ -87,12 +87,12 @@ class ModelStore:
     def push(self, name: ModelName, *, insecure: bool = False) -> Generator[Progress, None, None]:
         """Send a model to the registry that its name says. Raises NotFound, FormatError or SourceFailed."""
         yield Progress("retrieving manifest")
-        known = manifests.find(self.root, name)
-        if known is None:
-            raise not_found(name)
+        known, _ = read(self.root, name)
         data = manifests.read_bytes(self.root, known)
         send = importlib.import_module("hutch.store.registry.push").send  # HTTP, where it is needed
-        yield from send(self.blobs, data, name, insecure=insecure)
+        with Job(self.root) as job:  # no blob is swept away meanwhile
+            yield from job.begin()
+            yield from send(self.blobs, data, name, insecure=insecure)
         yield Progress("success")
 
     def create(self, name: ModelName, wanted: Recipe) -> Generator[Progress, None, None]:

@@ -218,6 +218,7 @@ def _digest(partial: Path, layer: Layer) -> Generator[Progress, None, str]:
         except StopIteration as end:
             return str(end.value)
         if pace.is_due():
+            os.utime(partial)  # a sign of life for another process that waits for this one
             yield Progress(_status(layer), layer.digest, layer.size_bytes, layer.size_bytes)
 
 

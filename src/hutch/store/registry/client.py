@@ -69,7 +69,10 @@ class Registry:
 
     def send(self, method: str, path: str, headers: dict[str, str], content: bytes = b"") -> httpx2.Response:
         """Send something to the registry itself; `path` may be an address that it gave. The answer is still to be read."""
-        url = str(httpx2.URL(self._base).join(path))
+        try:
+            url = str(httpx2.URL(self._base).join(path))
+        except (httpx2.InvalidURL, ValueError) as problem:
+            raise SourceFailed(f"{self.host} gave what is no address: {problem}") from problem
         if _origin(url) != _origin(self._base):
             raise SourceFailed(f"{self.host} wants bytes sent to another host, {without_secrets(url)}")
         headers = {"User-Agent": f"hutch/{__version__}", **headers}
@@ -156,8 +159,9 @@ class Away(SourceFailed):
     def __init__(self, host: str, why: str) -> None:
         super().__init__(
             f"cannot reach {host}: {why}",
-            hint="Look at the name's host, the network and the proxy. "
-            "A registry without TLS needs --insecure.",
+            hint="A registry without TLS needs --insecure."
+            if "SSL" in why
+            else "Look at the name's host, the network and the proxy.",
         )
 
 

@@ -75,7 +75,7 @@ class _Upload:
         self._layer = layer
         self._path = blobs.path(layer.digest)
         self._sent_bytes = 0
-        self._take_up(begun)
+        self._take_location(begun)
         smallest = begun.headers.get("OCI-Chunk-Min-Length", "")
         wanted_bytes = (
             int(smallest) if smallest.isascii() and smallest.isdigit() and len(smallest) < 12 else 0
@@ -101,7 +101,11 @@ class _Upload:
                     exhaust(pause(patience.pause_s * 2 ** (failed - 1)))
                     answer = exhaust(patiently(self._registry, self._ask))
                     _expect(self._registry, answer, (200, 202, 204), "upload")
-                    self._take_up(answer)
+                    self._take_location(answer)
+                    last = _last(answer) or -1
+                    self._sent_bytes = min(last + 1, self._layer.size_bytes)
+                else:
+                    failed = 0
                 yield self._sent_bytes
 
     def _ask(self) -> httpx2.Response:
@@ -110,26 +114,28 @@ class _Upload:
     def _send(self, chunk: bytes) -> None:
         if not chunk:
             raise FormatError(f"{self._path} became shorter while it was sent")
-        before_bytes = self._sent_bytes
-        span = {"Content-Range": f"{before_bytes}-{before_bytes + len(chunk) - 1}"}
+        last = self._sent_bytes + len(chunk) - 1
+        span = {"Content-Range": f"{self._sent_bytes}-{last}"}
         with closing(self._registry.send("PATCH", self.location, {**_BYTES, **span}, chunk)) as response:
             answer = read(response, _MAX_ANSWER_BYTES, self._registry.patience.stall_s)
         if answer.status in RETRIED:
             raise _TryAgain(f"the registry answered {answer.status}")
         _expect(self._registry, answer, (200, 201, 202, 204), "chunk")
-        self._take_up(answer)
-        if self._sent_bytes != before_bytes + len(chunk):
+        if _last(answer) not in (None, last):
             raise SourceFailed(f"{self._registry.host} took another range than was sent")
+        self._take_location(answer)
+        self._sent_bytes = last + 1
 
-    def _take_up(self, answer: Answer) -> None:
+    def _take_location(self, answer: Answer) -> None:
         self.location = answer.headers.get("Location", self.location)
-        match = _RANGE.fullmatch(answer.headers.get("Range", ""))
-        last = int(match[1]) if match else 0
-        self._sent_bytes = (
-            min(last + 1, self._layer.size_bytes) if last else 0
-        )  # 0-0 is written for nothing too
         if not self.location:
             raise SourceFailed(f"{self._registry.host} does not say where to send a blob")
+
+
+def _last(answer: Answer) -> int | None:
+    """The last byte that a registry says it has. It says 0 where it has none, too."""
+    match = _RANGE.fullmatch(answer.headers.get("Range", ""))
+    return int(match[1]) if match else None
 
 
 def _expect(registry: Registry, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
