@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Server
-from tests.contract.live import ask
+from tests.contract.live import ask, generate
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/healthz"])
@@ -88,3 +90,15 @@ def test_there_are_no_accounts(server: Server, method: str, path: str, body: obj
     reply = ask(server, method, path, body)
     assert (reply.status, reply.error) == (404, "Hutch has no accounts, so nobody is signed in")
     assert "Bearer" in reply.json["hint"]
+
+
+def test_the_log_of_more_has_requests_and_launches(serve: Callable[..., Server], models_dir: Path) -> None:
+    server = serve(models_dir, DEBUG="1", MAX_VRAM="40MB", GPU_LAYERS="20", NUM_PARALLEL="1")
+    assert generate(server).status == 200
+    server.stop()
+    log = (server.home / "serve.log").read_text()
+    assert '"POST /api/generate HTTP/1.1" 200' in log
+    (plan,) = re.findall(r"plan of smollm2:135m: LaunchPlan\((.*)\)", log)
+    assert "num_gpu=20, " in plan
+    (num_layers,) = re.findall(r"max_gpu_layers=(\d+)", plan)
+    assert 0 < int(num_layers) < 20  # what 40 MB hold of the model's thirty blocks

@@ -174,6 +174,12 @@ def test_a_workers_environment_holds_no_secrets(monkeypatch: pytest.MonkeyPatch)
     assert {"PATH", "CUDA_VISIBLE_DEVICES", "GOMP_SPINCOUNT"} <= set(kept)
 
 
+@pytest.mark.parametrize("name", places._FOR_ITS_DEVICES)
+def test_a_worker_gets_what_chooses_its_devices(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "0")
+    assert places.worker_environment()[name] == "0"
+
+
 def test_every_setting_of_a_server_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"HUTCH_{field.upper()}" for field in (*Settings.model_fields, "models")]
     for name in names:

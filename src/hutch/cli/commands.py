@@ -248,6 +248,11 @@ _ABSENT = {
 }
 
 
+def _program() -> str:
+    """The name under which these commands can be typed: in Foundry Local they have other names."""
+    return "ollama" if places.program() == "ollama" else "hutch"
+
+
 def find(name: str) -> Command:
     """The command of this name or alias. Raises BadInput, and NotBuilt for what only Ollama has."""
     for command in COMMANDS:
@@ -256,7 +261,7 @@ def find(name: str) -> Command:
     if name in _ABSENT:
         message, hint = _ABSENT[name]
         raise NotBuilt(message, hint=hint)
-    program = places.program()
+    program = _program()
     raise BadInput(
         f'unknown command "{name}" for "{program}"', hint=f"Run '{program} --help' for the list of commands."
     )
@@ -277,7 +282,7 @@ class _Parser(argparse.ArgumentParser):
 def parser(command: Command) -> argparse.ArgumentParser:
     """The argument parser of one command."""
     made = _Parser(
-        prog=f"{places.program()} {command.name}",
+        prog=f"{_program()} {command.name}",
         description=command.help,
         allow_abbrev=False,
         formatter_class=_Help,
@@ -318,7 +323,7 @@ def _texts(value: object) -> list[str]:
 
 def overview() -> str:
     """What `hutch --help` prints."""
-    program = places.program()
+    program = _program()
     lines = [f"  {command.name:<11} {command.help}" for command in COMMANDS]
     return "\n".join(
         [

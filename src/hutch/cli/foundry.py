@@ -21,7 +21,14 @@ def translated(words: Sequence[str]) -> list[str]:
     """The same in words of Hutch's. Raises NotBuilt for what Hutch cannot do yet."""
     command = _SAME.get((words[0], words[1] if len(words) > 1 else ""))
     if command is None:
-        known = ", ".join(sorted(" ".join(pair) for pair in _SAME))
         said = " ".join(words[:2])
-        raise NotBuilt(f"foundry-local {said}: not built yet", hint=f"Built are: {known}, --version.")
+        raise NotBuilt(f"foundry-local {said}: not built yet", hint="Run 'foundry-local --help' for what is.")
     return [command, *words[2:]]
+
+
+def overview() -> str:
+    """What `foundry-local --help` prints."""
+    rows = (
+        f"  {' '.join(pair):<15} the same as 'hutch {command}'" for pair, command in sorted(_SAME.items())
+    )
+    return "\n".join(["Hutch, called as foundry-local. These commands work:", "", *rows, "  --version"])

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from hutch.core.errors import BadInput
 
 _LARGEST_BYTES = 100 << 20
-_PATH = re.compile(
-    r"'?((?:[A-Za-z]:)?(?:\./|~/|/|\\)(?:\\.|[^\n'])+?\.(?:jpe?g|png|webp))\b'?", re.IGNORECASE
+_PATH = re.compile(  # which begins a word: to look at every slash would take long in a long text
+    r"'?(?<![\w/.~\\])((?:[A-Za-z]:[\\/]|\.\.?/|~/|/)(?:\\.|[^\n']){1,1024}?\.(?:jpe?g|png|webp))\b'?",
+    re.IGNORECASE,
 )
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
 
@@ -26,13 +27,15 @@ def look(text: str) -> Seen:
     """Read the pictures whose files are there. Raises BadInput for a file that is none."""
     images: list[str] = []
     files: list[Path] = []
-    for match in _PATH.finditer(text):
+    at = 0
+    while match := _PATH.search(text, at):
         file = _file(match[1])
         if file is None:
+            at = match.start() + 1  # a path may begin within what looked like one
             continue
         images.append(base64.b64encode(_read(file)).decode())
         files.append(file)
-        text = text.replace(match[0], "", 1)
+        text, at = text[: match.start()] + text[match.end() :], match.start()
     return Seen(text.strip() if files else text, images, files)
 
 
@@ -55,9 +58,14 @@ def _file(path: str) -> Path | None:
 
 
 def _read(file: Path) -> bytes:
-    if file.stat().st_size > _LARGEST_BYTES:
-        raise BadInput(f"{file}: larger than {_LARGEST_BYTES >> 20} MiB", hint="Scale the picture down.")
-    data = file.read_bytes()
+    try:
+        if file.stat().st_size > _LARGEST_BYTES:
+            raise BadInput(f"{file}: larger than {_LARGEST_BYTES >> 20} MiB", hint="Scale the picture down.")
+        data = file.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"{file}: {error.strerror}", hint="Leave its path out, or make it readable."
+        ) from error
     if not data.startswith(_BEGINNINGS):
         raise BadInput(f"{file}: not a JPEG, PNG or WebP picture", hint="Convert it, or leave its path out.")
     return data

@@ -42,12 +42,13 @@ def _known(error: HutchError | UnicodeEncodeError | PermissionError) -> HutchErr
 
 
 def _dispatch(words: list[str]) -> int:
+    is_foundry = places.program() == "foundry-local"
     if not words or words[0] in ("-h", "--help"):
-        print(commands.overview())
+        print(foundry.overview() if is_foundry else commands.overview())
         return 0
     if words[0] in ("-v", "--version"):
         return _version()
-    if places.program() == "foundry-local":
+    if is_foundry:
         words = foundry.translated(words)
     command = commands.find(words[0])
     args = commands.parse(command, words[1:])

@@ -1,6 +1,7 @@
 """Pictures in a prompt, and the editor."""
 
 import base64
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,10 +52,37 @@ def test_what_is_no_file_stays_text(text: str) -> None:
     assert not images.names_a_file(text)
 
 
+def test_a_path_may_begin_above(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = picture.parent / "below"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert images.look("../a cat.png").files == [Path("../a cat.png")]
+
+
 def test_several_pictures_and_other_endings(picture: Path, tmp_path: Path) -> None:
     other = tmp_path / "b.JPEG"
     other.write_bytes(b"\xff\xd8\xff\xe0")
     assert images.look(f"{picture} {other}").files == [picture, other]
+
+
+def test_a_path_may_follow_what_only_looks_like_one(picture: Path) -> None:
+    seen = images.look(f"this and/or that /x {picture}")
+    assert (seen.files, seen.text) == ([picture], "this and/or that /x")
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "text", ["/" * 200_000, "/a" * 50_000 + ".png", "\\ " * 100_000 + ".png", "// code\n" * 20_000]
+)
+def test_much_text_is_looked_through_in_time(text: str) -> None:
+    assert images.look(text).files == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="everything can be read")
+def test_a_picture_that_cannot_be_read_is_named(picture: Path) -> None:
+    picture.chmod(0)
+    with pytest.raises(BadInput, match="Permission denied"):
+        images.look(str(picture))
 
 
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

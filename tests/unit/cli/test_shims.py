@@ -102,10 +102,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_help_and_errors_say_the_name_that_was_typed(
-    monkeypatch: pytest.MonkeyPatch, argv0: str, name: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv0: str, name: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", [argv0])
     assert places.program() == name
+    if name == "foundry-local":
+        assert main([]) == 0
+        assert "  cache list      the same as 'hutch list'\n" in capsys.readouterr().out
+        return
     assert f"\n  {name} [command]\n" in commands.overview()
     with pytest.raises(BadInput, match=f'unknown command "frob" for "{name}"'):
         commands.find("frob")
@@ -132,4 +136,4 @@ def test_other_commands_of_foundry_local_are_refused_by_name(
         foundry.translated(words)
     monkeypatch.setattr(sys, "argv", ["foundry-local"])
     assert main(words) == 2
-    assert "Built are: cache list" in capsys.readouterr().err
+    assert "foundry-local --help" in capsys.readouterr().err
