@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,27 +25,28 @@ import pytest
 from hutch.cli import commands, shims
 from tests.conftest import MODEL, Server, clean_environment, free_port
 from tests.integration.test_cli_terminal import Terminal
+from tests.pdf_files import pdf
 from tests.unit.test_docker import HEALTH, ROOT, instructions
 
 GUIDE = Path(__file__).parent / "ollama"
 STAND_INS = ("qwen2.5:3b", "phi4:mini", "nomic-embed-text", "doomed")
 PORT = "http://localhost:11434"
 
-# What this machine cannot do, or Hutch does not do yet. Everything else is run below.
+# What this machine cannot do. Everything else is run below.
 ELSEWHERE = {
     "winget install Ollama.Ollama": "Windows",
     "brew install ollama": "macOS",
     "curl -fsSL https://ollama.com/install.sh | sh": "Ollama's own installer",
     "docker run -d -v ollama:/root/.ollama -p 11434:11434 --name ollama ollama/ollama": "needs a Docker daemon",
 }
-LATER = (
+PULLS = (
     "ollama pull qwen2.5:3b",
     "ollama pull phi4:mini",
     "ollama pull phi4:mini-f16",
     "ollama pull phi4:mini-q8_0",
     "ollama pull phi4:mini-q4_k_m",
-    "ollama create enterprise-assistant -f ./Modelfile",
 )
+CREATE = "ollama create enterprise-assistant -f ./Modelfile"
 SHORT = (
     "ollama list",
     "ollama rm <model>",
@@ -146,16 +148,55 @@ def shell(serve: Callable[..., Server], models_dir: Path, tmp_path_factory: pyte
 def test_every_command_is_accounted_for() -> None:
     names = ("install.sh", "models.sh", "devices.sh", "quantisations.sh", "optimised.sh")
     everything = {command for name in names for command in printed(name)}
-    assert everything == {*ELSEWHERE, *LATER, *SHORT, CONVERSATION, SERVE, *EXPORTS, "ollama serve"}
+    assert everything == {*ELSEWHERE, *PULLS, CREATE, *SHORT, CONVERSATION, SERVE, *EXPORTS, "ollama serve"}
     assert len(printed("requests.sh")) == 3
 
 
-@pytest.mark.parametrize("command", LATER)
-def test_what_is_not_there_yet_is_said_so(shell: Shell, command: str) -> None:
+@pytest.fixture
+def catalog(shell: Shell) -> Iterator[None]:
+    """A catalog of the user's, in which the guide's names stand for the small model."""
+    entry = tomllib.loads((ROOT / "src/hutch/store/catalog.toml").read_text(encoding="utf-8"))[MODEL]
+    (member,) = entry["members"]
+    said = "\n".join(
+        f"{name} = {json.dumps(value)}" for name, value in entry.items() if not isinstance(value, list)
+    )
+    whence = ", ".join(f"{name} = {json.dumps(value)}" for name, value in member.items())
+    file = shell.folder / "home" / "catalog.toml"
+    file.parent.mkdir(exist_ok=True)
+    names = [command.split()[-1] for command in PULLS]
+    file.write_text("\n".join(f'["{name}"]\n{said}\nmembers = [{{{whence}}}]' for name in names))
+    yield
+    file.unlink()
+
+
+@pytest.mark.usefixtures("catalog")
+@pytest.mark.parametrize("command", PULLS)
+def test_a_model_is_pulled_as_printed(shell: Shell, tmp_path: Path, command: str) -> None:
+    shutil.copytree(shell.folder / "models", tmp_path / "models", copy_function=os.link)
+    where = {"OLLAMA_HOST": f"127.0.0.1:{free_port()}", "OLLAMA_MODELS": str(tmp_path / "models")}
+    done = shell.run(command, **where)
+    assert done.returncode == 0, done.stderr
+    assert "success" in done.stdout + done.stderr
+    shown = shell.run(f"ollama show {command.rsplit(maxsplit=1)[-1]}", **where)
+    assert "134.52M" in shown.stdout
+
+
+def test_the_modelfile_makes_a_model_that_knows_its_documents(shell: Shell) -> None:
     shutil.copy(GUIDE / "Modelfile", shell.folder / "Modelfile")
-    done = shell.run(command)
-    assert done.returncode not in (0, 1)
-    assert "\nError: " in f"\n{done.stderr}"
+    (shell.folder / "contoso_guidelines.txt").write_text("Visitors wear a violet badge.\n")
+    (shell.folder / "security_protocols.pdf").write_bytes(pdf("Doors are locked at nine."))
+    done = shell.run(CREATE)
+    assert done.returncode == 0, done.stderr
+    _, told = shell.server.post("/api/show", {"model": "enterprise-assistant"})
+    assert [each["name"] for each in told["documents"]] == [
+        "contoso_guidelines.txt",
+        "security_protocols.pdf",
+    ]
+    assert re.search(r"num_ctx +4096", told["parameters"])
+    asked = {"model": "enterprise-assistant", "prompt": "Which badge?", "stream": False}
+    status, answer = shell.server.post("/api/generate", asked)
+    assert status == 200
+    assert answer["prompt_eval_count"] > 60  # the system message and both documents
 
 
 @pytest.mark.parametrize("command", SHORT)
@@ -279,6 +320,7 @@ def test_the_persona_makes_a_model(shell: Shell) -> None:
     assert told["template"].endswith("Assistant: ")
 
 
+@pytest.mark.usefixtures("catalog")
 @pytest.mark.parametrize(
     "file", [GUIDE / "Dockerfile", ROOT / "docker" / "Dockerfile"], ids=["guide", "ours"]
 )
@@ -286,7 +328,7 @@ def test_an_image_is_built_without_a_server(shell: Shell, tmp_path: Path, file: 
     steps = instructions(str(file))
     shutil.copytree(shell.folder / "models", tmp_path / "models", copy_function=os.link)
     shutil.copy(ROOT / "docker" / "modelfile", shell.folder / "modelfile")
-    for step in [value for name, value in steps if name == "RUN" and value not in LATER]:
+    for step in [value for name, value in steps if name == "RUN"]:
         done = shell.run(step, OLLAMA_HOST=f"0.0.0.0:{free_port()}", OLLAMA_MODELS=str(tmp_path / "models"))
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "models/manifests/registry.ollama.ai/library/enterprise-model").is_dir()
