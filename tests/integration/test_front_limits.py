@@ -313,11 +313,11 @@ def test_a_damaged_model_can_be_deleted(tmp_path: Path) -> None:
     assert not manifest.exists()
 
 
-def test_a_field_that_create_does_not_know_yet_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_field_that_create_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
     with listening(made(tmp_path)) as port:
-        sent = b'{"model": "x", "from": "y", "info": {"a": 1}}'
+        sent = b'{"model": "x", "from": "y", "remote_host": "h"}'
         reply = asked(port, f"POST /api/create HTTP/1.1\r\nContent-Length: {len(sent)}\r\nX:", sent)
-    assert b"info is not supported yet" in reply
+    assert b"remote" in reply
 
 
 def test_names_of_options_cannot_forge_lines_of_the_log(
