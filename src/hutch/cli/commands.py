@@ -178,7 +178,7 @@ COMMANDS = (
             _arg(
                 "-j", "--jobs", type=int, metavar="N", help="how many compilers at once (default: one a core)"
             ),
-            _JSON,
+            _flag("--json", help="print the engines as JSON"),
         ),
     ),
     Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
