@@ -195,12 +195,12 @@ COMMANDS = (
             _arg(
                 "--kind",
                 choices=("cpu", "cuda"),
-                help="what to build for (default: cuda where nvcc is, else cpu)",
+                help="what to build for (default: cuda where nvcc and a GPU are, else cpu)",
             ),
             _arg(
                 "-j", "--jobs", type=int, metavar="N", help="how many compilers at once (default: one a core)"
             ),
-            _JSON,
+            _flag("--json", help="print the engines as JSON"),
         ),
     ),
     Command(

@@ -18,6 +18,7 @@ from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
 from hutch.runtime.scheduler import Scheduler, _check_runs
 from hutch.runtime.worker import SocketFolder
+from hutch.store.engines import installed
 from tests.gguf_files import tiny_model
 
 SMALL, OTHER = ModelName.parse("small"), ModelName.parse("other")
@@ -250,3 +251,33 @@ def test_an_idle_model_goes_when_its_time_is_up(run: Callable[..., None]) -> Non
         await until(lambda: not scheduler.running())
 
     run(story)
+
+
+def test_the_engine_is_the_one_that_is_chosen_when_a_model_is_loaded(
+    run: Callable[..., None], tmp_path: Path
+) -> None:
+    root = tmp_path / "home" / "engines"
+    binary = root / "mine" / "llama-server"
+    binary.parent.mkdir(parents=True)
+    binary.touch(mode=0o755)
+    (root / "mine" / "engine.json").write_text('{"kind": "cpu"}')
+
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, NOTHING, None) as (before, _):
+            installed.use(root, "mine")
+            async with scheduler.use(OTHER, NOTHING, None) as (after, _):
+                assert (before.plan.binary, after.plan.binary) == ("", str(binary))
+        await scheduler.unload(SMALL)
+        binary.unlink()
+        with pytest.raises(EngineFailed, match="'mine' is chosen"):
+            await use(scheduler, SMALL)
+
+    run(story)
+
+
+def test_a_binary_that_the_settings_name_goes_first(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, NOTHING, None) as (loaded, _):
+            assert loaded.plan.binary == "/opt/llama-server"
+
+    run(story, llama_server="/opt/llama-server")

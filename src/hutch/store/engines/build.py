@@ -34,8 +34,12 @@ _FLAGS = (
 
 
 def likely_kind() -> str:
-    """For a GPU of NVIDIA's where its compiler is on the PATH, else for the processor."""
-    return "cuda" if shutil.which("nvcc") else "cpu"
+    """For a GPU of NVIDIA's where there is one and its compiler is on the PATH, else for the processor."""
+    return "cuda" if shutil.which("nvcc") and _has_gpu() else "cpu"
+
+
+def _has_gpu() -> bool:
+    return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidiactl").exists()
 
 
 def build(root: Path, name: str, kind: str, jobs: int) -> Generator[Progress, None, None]:
@@ -86,6 +90,8 @@ def _check_compilers(kind: str) -> None:
             "nvcc, the CUDA compiler, is not on the PATH",
             hint="Install the CUDA toolkit: apt-get install nvidia-cuda-toolkit; or build with --kind cpu.",
         )
+    if kind == "cuda" and not _has_gpu():  # cmake asks it what to build for
+        raise NotFound("no NVIDIA GPU answers on this machine", hint="Build with --kind cpu.")
 
 
 def _check_room(root: Path, kind: str) -> None:
@@ -155,7 +161,9 @@ def _run(command: Sequence[str], log: IO[str], environment: Mapping[str, str]) -
 def _told(lines: Sequence[str]) -> str:
     """The line that tells of the first error, or else the last line."""
     said = [line for line in lines if line]
-    return next((line for line in said if _ERROR.search(line)), said[-1] if said else "")[:300]
+    at = next((at for at, line in enumerate(said) if _ERROR.search(line)), len(said) - 1)
+    reach = 2 if said and said[at].endswith(":") else 1  # cmake says where, and below it what
+    return " ".join(said[at : at + reach])[:300]
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -146,6 +146,26 @@ def test_a_build_that_is_killed_leaves_nothing_that_looks_whole_and_the_next_one
     assert left(root) == {"mine"}
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([], ""),
+        (["-- a", "", "-- b", ""], "-- b"),
+        (["a", "x.cpp:1: error: no", "y.cpp:1: error: no"], "x.cpp:1: error: no"),
+        (["CMake Error in CMakeLists.txt:", "", "no GPU", "more"], "CMake Error in CMakeLists.txt: no GPU"),
+    ],
+)
+def test_the_first_error_is_told(lines: list[str], told: str) -> None:
+    assert building._told(lines) == told
+
+
+def test_a_gpu_is_built_for_only_where_it_is_and_its_compiler_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for programs, kind in ((("nvcc",), "cpu"), (("nvidia-smi",), "cpu"), (("nvcc", "nvidia-smi"), "cuda")):
+        monkeypatch.setattr(shutil, "which", lambda name, there=programs: name if name in there else None)
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+        assert building.likely_kind() == kind
+
+
 def test_a_second_build_at_the_same_time_is_refused(root: Path) -> None:
     with Lock(root, "build") as lock:
         assert lock.try_acquire()
