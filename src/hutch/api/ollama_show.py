@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hutch.core.errors import BadInput
 from hutch.core.listing import details_json
 from hutch.core.models import Model
 from hutch.formats import gguf, headers, modelfile
+from hutch.prompt import template
 from hutch.prompt.capabilities import capabilities, chat_template
+from hutch.prompt.template import Template
 
 JsonDict = dict[str, Any]
 _LONG = 5  # arrays with more items are left out unless asked for
@@ -30,7 +33,7 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         | {"context_length": facts.context_length, "embedding_length": facts.embedding_length},
         "messages": list(model.messages),
         "model_info": info | {"general.parameter_count": facts.parameter_count},
-        "capabilities": list(capabilities(facts)),
+        "capabilities": list(capabilities(facts, _template(model))),
         "modified_at": model.stored.modified_at.isoformat(),
     }
     if verbose:
@@ -43,6 +46,14 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         for key, value in described.items()
         if value or key in ("template", "details", "model_info")
     }
+
+
+def _template(model: Model) -> Template | None:
+    """The model's TEMPLATE; None where it has none that can be read."""
+    try:
+        return template.parse(model.template) if model.template else None
+    except BadInput:
+        return None
 
 
 def _shown(value: Any, *, verbose: bool) -> Any:

@@ -41,6 +41,8 @@ class Template:
 
     tree: Tree
     names: frozenset[str]
+    thinking_tags: tuple[str, str]
+    tool_marker: str
 
     @property
     def has_tools(self) -> bool:
@@ -55,7 +57,7 @@ class Template:
     @property
     def has_thinking(self) -> bool:
         """Whether it writes thoughts, between tags by which they are told apart."""
-        return all(thinking_tags(self.tree))
+        return all(self.thinking_tags)
 
     def render(
         self,
@@ -103,10 +105,10 @@ def parse(text: str) -> Template:
     names = frozenset(name for node in everything for name in fields(node))
     if not names & {"Messages", "Response"}:
         tree = replace(tree, nodes=(*tree.nodes, _RESPONSE))
-    return Template(tree, names)
+    return Template(tree, names, _thinking_tags(tree), _tool_marker(tree))
 
 
-def thinking_tags(tree: Tree) -> tuple[str, str]:
+def _thinking_tags(tree: Tree) -> tuple[str, str]:
     """What stands before and after `.Thinking` where messages are written; empty where it is not."""
     found = ("", "")
     for _, nodes in _lists(tree.nodes, ranges_messages=False):
@@ -116,7 +118,7 @@ def thinking_tags(tree: Tree) -> tuple[str, str]:
     return found
 
 
-def tool_marker(tree: Tree) -> str:
+def _tool_marker(tree: Tree) -> str:
     """What a call of a tool begins with: the first text where `.ToolCalls` are written, else `{`."""
     for branch, nodes in _lists(tree.nodes, ranges_messages=True):
         if branch is not None and "ToolCalls" in fields(branch.pipe):

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hutch.core.chat import GenerateRequest, Message, Sampling
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.models import Model
 from hutch.core.options import split_options
 from hutch.engines.wire import (
@@ -21,6 +21,7 @@ from hutch.engines.wire import (
 from hutch.formats.gguf import GGUF
 from hutch.prompt import jinja
 from hutch.prompt import template as templates
+from hutch.prompt.answer import Marks
 from hutch.prompt.capabilities import capabilities, chat_template
 
 
@@ -29,11 +30,13 @@ class Job:
     """One call of a worker. `prompt` is what a slot remembers, to be recognised by.
 
     With RENDER_PATH it is the first of two calls: the engine renders the conversation, and `text_job` makes the second.
+    The text that answers TEXT_PATH is taken apart by `marks`.
     """
 
     path: str
     body: Mapping[str, Any]
     prompt: str
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Voice:
 
 
 _log = logging.getLogger(__name__)
+_THINK = ("<think>", "</think>")
 # For models that were not made for conversations: they go on with the text.
 _PLAIN = templates.parse("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}")
 
@@ -86,30 +90,87 @@ def conversation(request: GenerateRequest, model: Model) -> tuple[Message, ...]:
 
 def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message]) -> Job:
     """The worker's call that answers this request. Raises BadInput where the model cannot do it."""
-    _check(request, voice)
+    template = templates.parse(request.template) if request.template else voice.template
+    _check(request, voice, template)
     sampling = sampling_of(request, voice.model)
     if request.prompt is not None:
-        text = request.prompt if isinstance(request.prompt, str) else ""
-        return Job(TEXT_PATH, completion_body(request.prompt, request, sampling), text)
-    template = templates.parse(request.template) if request.template else voice.template
-    if template is None or request.tools:
-        if voice.complaint is not None:
-            raise voice.complaint
-        key = "\0".join(f"{message.role}\1{message.content}" for message in messages)
-        if request.tools or "thinking" in capabilities(voice.facts):
-            return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
-        # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
-        if voice.jinja is not None and voice.jinja.can_render(messages):
-            return text_job(request, voice, voice.jinja.render(messages))
-        return Job(RENDER_PATH, render_body(messages), key)
-    text = template.render(messages)
-    return Job(TEXT_PATH, completion_body(text, request, sampling), text)
+        prompt = _infill(request, voice, template) if request.suffix else request.prompt
+        text = prompt if isinstance(prompt, str) else ""
+        return Job(TEXT_PATH, completion_body(prompt, request, sampling), text)
+    if template is not None and (request.template or _suffices(template, request)):
+        return _templated(request, voice, messages, template)
+    if voice.complaint is not None:
+        raise voice.complaint
+    key = "\0".join(f"{message.role}\1{message.content}" for message in messages)
+    can = capabilities(voice.facts)
+    if "thinking" in can:
+        request = replace(request, think=_level(request.think, voice))
+    if request.tools or "thinking" in can:
+        marks = Marks(_THINK) if request.think else None
+        return Job(CHAT_PATH, chat_body(messages, request, sampling), key, marks)
+    # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
+    if voice.jinja is not None and voice.jinja.can_render(messages):
+        return text_job(request, voice, voice.jinja.render(messages))
+    return Job(RENDER_PATH, render_body(messages), key)
 
 
-def text_job(request: GenerateRequest, voice: Voice, rendered: str) -> Job:
+def text_job(request: GenerateRequest, voice: Voice, rendered: str, marks: Marks | None = None) -> Job:
     """The call for a rendered prompt, with `request.context`, tokens of an earlier exchange, before it."""
     prompt: Sequence[int | str] = (*request.context, rendered) if request.context else rendered
-    return Job(TEXT_PATH, completion_body(prompt, request, sampling_of(request, voice.model)), rendered)
+    body = completion_body(prompt, request, sampling_of(request, voice.model))
+    if marks is not None:
+        body["preserved_tokens"] = marks.tokens
+    return Job(TEXT_PATH, body, rendered, marks)
+
+
+def _suffices(template: templates.Template, request: GenerateRequest) -> bool:
+    """Whether this TEMPLATE does all that is asked for; else the file's own template may."""
+    return (
+        (template.has_tools or not request.tools)
+        and (template.has_thinking or not request.think)
+        and not (request.tools and request.tool_choice == "required")
+    )
+
+
+def _templated(
+    request: GenerateRequest, voice: Voice, messages: Sequence[Message], template: templates.Template
+) -> Job:
+    """The call for a prompt by a TEMPLATE. What comes back is taken apart by the template's own marks."""
+    tags = template.thinking_tags if template.has_thinking else None
+    if tags is None and "thinking" in capabilities(voice.facts):
+        tags = _THINK
+    think = _level(request.think, voice) if template.has_thinking else request.think
+    marks = Marks(
+        thinking=tags if think is not False else None,
+        tools=frozenset(tool["function"]["name"] for tool in request.tools),
+        marker=template.tool_marker,
+        max_calls=1 if request.parallel_tool_calls is False else None,
+    )
+    text = template.render(messages, request.tools, think)
+    return text_job(request, voice, text, marks if marks.thinking or marks.tools else None)
+
+
+def _level(think: bool | str | None, voice: Voice) -> bool | str:
+    """Whether a model that can think is to, and how much."""
+    if think == "max" and voice.facts.architecture in ("gptoss", "gpt-oss"):
+        return "high"  # the most that it knows
+    return True if think is None else think
+
+
+def _infill(request: GenerateRequest, voice: Voice, template: templates.Template | None) -> str:
+    """The prompt that asks for what stands between two texts."""
+    if not isinstance(request.prompt, str):
+        raise BadInput("suffix: it needs a prompt of text", param="suffix")
+    if template is not None and template.has_suffix:
+        return template.fill(request.prompt, request.suffix)
+    if voice.facts.fim is None:
+        raise BadInput(
+            f"{voice.model.name.short} does not support insert",
+            hint="Use a model that was trained to fill in the middle, or leave `suffix` out.",
+            param="suffix",
+        )
+    before, after, middle = voice.facts.fim
+    return f"{before}{request.prompt}{after}{request.suffix}{middle}"
 
 
 def shortened(messages: Sequence[Message], tokens: int, num_ctx: int) -> tuple[Message, ...] | None:
@@ -132,8 +193,8 @@ def shortened(messages: Sequence[Message], tokens: int, num_ctx: int) -> tuple[M
     return tuple(message for i, message in enumerate(messages) if i not in dropped)
 
 
-def _check(request: GenerateRequest, voice: Voice) -> None:
-    can = capabilities(voice.facts)
+def _check(request: GenerateRequest, voice: Voice, template: templates.Template | None) -> None:
+    can = capabilities(voice.facts, template)
     name = voice.model.name.short
     if "completion" not in can:
         raise BadInput(f'"{name}" does not support {"generate" if request.prompt is not None else "chat"}')
@@ -145,4 +206,10 @@ def _check(request: GenerateRequest, voice: Voice) -> None:
         raise BadInput(
             f"{name} does not support tools",
             hint="Use a model whose chat template has tools, or leave `tools` out.",
+        )
+    if request.tool_choice == "required" and "tools" not in capabilities(voice.facts):
+        raise NotBuilt(
+            "tool_choice: a model whose tools are in its TEMPLATE cannot be made to call one",
+            hint="Say auto, or leave `tool_choice` out.",
+            param="tool_choice",
         )

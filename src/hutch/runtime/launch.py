@@ -46,6 +46,7 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         is_whole_context=num_ctx == facts.context_length,
+        context_shift=bool(options.shift),
         mean_pooling=not facts.is_embedding,
         binary=str(settings.llama_server) if settings.llama_server else "",
     )
@@ -61,6 +62,7 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
         (asked.num_gpu, plan.num_gpu),
         (asked.main_gpu, plan.main_gpu),
         (asked.use_mmap, plan.use_mmap),
+        (asked.shift, plan.context_shift),
         (asked.num_thread or None, plan.num_thread),
     )
     fits = asked.num_ctx is None or asked.num_ctx <= plan.num_ctx or plan.is_whole_context

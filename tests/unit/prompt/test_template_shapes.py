@@ -7,7 +7,7 @@ import pytest
 
 from hutch.core.chat import Message, ToolCall
 from hutch.core.errors import BadInput
-from hutch.prompt.template import parse, thinking_tags, tool_marker
+from hutch.prompt.template import parse
 
 SYSTEM, HI, HELLO, AGAIN = (
     Message("system", "Be brief."),
@@ -272,7 +272,7 @@ def test_what_a_template_can_do_is_seen_in_it(
 ) -> None:
     parsed = parse(template)
     assert (parsed.has_tools, parsed.has_suffix, parsed.has_thinking) == (tools, suffix, thinking)
-    assert (tool_marker(parsed.tree), thinking_tags(parsed.tree)) == (marker, tags)
+    assert (parsed.tool_marker, parsed.thinking_tags) == (marker, tags)
 
 
 def test_the_middle_is_asked_for_between_two_texts() -> None:

@@ -49,6 +49,18 @@ class Budget:
     steps: int
     chars: int
 
+    def spend(self, steps: int, line: int) -> None:
+        """Do something. Raises BadInput where that is too much."""
+        self.steps -= steps
+        if self.steps < 0:
+            raise template_error(line, "it takes too long")
+
+    def make(self, num_chars: int, line: int) -> None:
+        """Make a text of this length. Raises BadInput where that is too much."""
+        self.chars -= num_chars
+        if self.chars < 0:
+            raise template_error(line, "it makes too much text")
+
 
 def evaluate(tree: Tree, data: Mapping[str, Value], budget: Budget, *, stop_after: str = "") -> str:
     """The text that a template makes of `data`. With `stop_after`: up to the action that writes that field.
@@ -81,7 +93,7 @@ class _Evaluation:
         if self._depth > MAX_DEPTH * 2:
             raise template_error(self._line, "too deeply nested")
         for node in nodes:
-            self._spend(1)
+            self._budget.spend(1, self._line)
             match node:
                 case Text():
                     self._write(node.text)
@@ -101,18 +113,8 @@ class _Evaluation:
                     raise _Break if node.kind == "break" else _Continue
         self._depth -= 1
 
-    def _spend(self, steps: int) -> None:
-        self._budget.steps -= steps
-        if self._budget.steps < 0:
-            raise template_error(self._line, "it takes too long")
-
-    def _made(self, num_chars: int) -> None:
-        self._budget.chars -= num_chars
-        if self._budget.chars < 0:
-            raise template_error(self._line, "it makes too much text")
-
     def _write(self, text: str) -> None:
-        self._made(len(text))
+        self._budget.make(len(text), self._line)
         self.pieces.append(text)
 
     def _branch(self, node: Branch, dot: Value) -> None:
@@ -132,7 +134,7 @@ class _Evaluation:
         names = node.pipe.names
         for key, item in self._items(value):
             is_empty = False
-            self._spend(1)
+            self._budget.spend(1, self._line)
             if names:
                 given = (item,) if len(names) == 1 else (key, item)
                 self._bind(names, given, is_assignment=node.pipe.is_assignment)
@@ -153,7 +155,7 @@ class _Evaluation:
         if value is None:
             return ()
         if isinstance(value, Mapping) and not isinstance(value, Record):
-            self._spend(len(value))
+            self._budget.spend(len(value), self._line)
             return sorted(value.items())
         if is_list(value):
             return enumerate(value)
@@ -187,7 +189,7 @@ class _Evaluation:
         return value
 
     def _command(self, command: Sequence[Argument], dot: Value, last: Value) -> Value:
-        self._spend(len(command))
+        self._budget.spend(len(command), self._line)
         first = command[0]
         if not isinstance(first, Function):
             if len(command) > 1 or last is not _MISSING:
@@ -206,16 +208,16 @@ class _Evaluation:
         return self._call(first.name, values if last is _MISSING else [*values, last])
 
     def _call(self, name: str, values: list[Value]) -> Value:
-        self._spend(sum(len(value) for value in values if isinstance(value, str)) >> 8)
+        self._budget.spend(sum(len(value) for value in values if isinstance(value, str)) >> 8, self._line)
         try:
             result = FUNCTIONS[name](*values)
         except (ValueError, TypeError, IndexError) as error:
             why = str(error) if type(error) is ValueError else "it is given the wrong number of values"
             raise template_error(self._line, f"{name}: {why}") from None
         if isinstance(result, str):
-            self._made(len(result))
+            self._budget.make(len(result), self._line)
         elif is_list(result):
-            self._spend(len(result) >> 6)
+            self._budget.spend(len(result) >> 6, self._line)
         return result
 
     def _value(self, argument: Argument, dot: Value) -> Value:
