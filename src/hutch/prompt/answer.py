@@ -16,6 +16,7 @@ from hutch.core.chat import Chunk, ToolCall
 _DECODER = json.JSONDecoder()
 _BARE = ("{", "[")  # markers that any JSON may begin with: then a call is all of the answer, or none of it
 _TAG = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
+_CLOSING = re.compile(r"\A\s*</[^<>\s]{1,64}>")
 _TRIMMINGS = re.compile(r"</?[^<>\s]{1,64}>|\[/?\w{1,64}\]|```\w*|[\s,;()\[\]{}]")
 _NAMES = ("name", "tool_name", "function")
 _ARGUMENTS = ("arguments", "parameters", "args")
@@ -154,7 +155,9 @@ class _Calls:
     def end(self) -> str:
         """What was held back and turned out to be no call."""
         held, self._held = self._held, ""
-        return held.strip() if self.num_calls and _TRIMMINGS.sub("", held) else "" if self.num_calls else held
+        if not self.num_calls:
+            return held
+        return _CLOSING.sub("", held, count=1).strip() if _TRIMMINGS.sub("", held) else ""
 
     def _before_marker(self) -> tuple[str, bool]:
         """What is said before the marker, and whether that is there: with it the calls begin."""

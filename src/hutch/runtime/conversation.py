@@ -129,6 +129,7 @@ def _suffices(template: templates.Template, request: GenerateRequest) -> bool:
         (template.has_tools or not request.tools)
         and (template.has_thinking or not request.think)
         and not (request.tools and request.tool_choice == "required")
+        and not (request.think and request.response_format)
     )
 
 
@@ -136,17 +137,19 @@ def _templated(
     request: GenerateRequest, voice: Voice, messages: Sequence[Message], template: templates.Template
 ) -> Job:
     """The call for a prompt by a TEMPLATE. What comes back is taken apart by the template's own marks."""
-    tags = template.thinking_tags if template.has_thinking else None
-    if tags is None and "thinking" in capabilities(voice.facts):
-        tags = _THINK
-    think = _level(request.think, voice) if template.has_thinking else request.think
+    if request.response_format:  # a format holds from the first token on: there is no room for thoughts
+        request = replace(request, think=False)
+    elif template.has_thinking:
+        request = replace(request, think=_level(request.think, voice))
+    tags = template.thinking_tags if template.has_thinking else _THINK
+    thinks = "thinking" in capabilities(voice.facts, template) and request.think is not False
     marks = Marks(
-        thinking=tags if think is not False else None,
+        thinking=tags if thinks else None,
         tools=frozenset(tool["function"]["name"] for tool in request.tools),
         marker=template.tool_marker,
         max_calls=1 if request.parallel_tool_calls is False else None,
     )
-    text = template.render(messages, request.tools, think)
+    text = template.render(messages, request.tools, request.think)
     return text_job(request, voice, text, marks if marks.thinking or marks.tools else None)
 
 
@@ -207,7 +210,14 @@ def _check(request: GenerateRequest, voice: Voice, template: templates.Template 
             f"{name} does not support tools",
             hint="Use a model whose chat template has tools, or leave `tools` out.",
         )
-    if request.tool_choice == "required" and "tools" not in capabilities(voice.facts):
+    own = capabilities(voice.facts)
+    if request.think and request.response_format and (request.template or "thinking" not in own):
+        raise NotBuilt(
+            "think: a model that thinks by its TEMPLATE cannot think before an answer in a format",
+            hint="Leave `think` or `format` out.",
+            param="think",
+        )
+    if request.tool_choice == "required" and "tools" not in own:
         raise NotBuilt(
             "tool_choice: a model whose tools are in its TEMPLATE cannot be made to call one",
             hint="Say auto, or leave `tool_choice` out.",
