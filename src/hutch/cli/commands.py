@@ -101,7 +101,7 @@ COMMANDS = (
                 nargs="?",
                 const="true",
                 metavar="LEVEL",
-                help="true or false",
+                help="true, false, low, medium, high or max",
             ),
             _flag("--hidethinking", help="do not show what the model thinks"),
             _NO_WRAP,

@@ -51,6 +51,10 @@ class Voice:
 
 
 _log = logging.getLogger(__name__)
+_HARMONY = (
+    "gptoss",
+    "gpt-oss",
+)  # what they write has more parts than a TEMPLATE can tell: the engine knows them
 _THINK = ("<think>", "</think>")
 # For models that were not made for conversations: they go on with the text.
 _PLAIN = templates.parse("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}")
@@ -60,7 +64,7 @@ def voice_of(model: Model, facts: GGUF) -> Voice:
     """Decide once, when a model is loaded, which template it is to be rendered with."""
     own = chat_template(facts)
     plain = jinja.plain(own)
-    if model.template is None:
+    if model.template is None or (own and facts.architecture in _HARMONY):
         return Voice(model, facts, None if own else _PLAIN, None, plain)
     try:
         return Voice(model, facts, templates.parse(model.template), None, plain)
@@ -155,7 +159,7 @@ def _templated(
 
 def _level(think: bool | str | None, voice: Voice) -> bool | str:
     """Whether a model that can think is to, and how much."""
-    if think == "max" and voice.facts.architecture in ("gptoss", "gpt-oss"):
+    if think == "max" and voice.facts.architecture in _HARMONY:
         return "high"  # the most that it knows
     return True if think is None else think
 

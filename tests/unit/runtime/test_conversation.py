@@ -93,6 +93,11 @@ def test_a_template_that_cannot_be_read_gives_way_to_the_files_own() -> None:
     assert job_for(ask(user("hi")), voice, [user("hi")]).path == RENDER_PATH
 
 
+def test_what_gpt_oss_writes_is_the_engines() -> None:
+    voice = voice_of(model(template="[{{ .Prompt }}]"), facts(general__architecture="gpt-oss"))
+    assert voice.template is None
+
+
 def test_where_there_is_no_other_its_error_is_the_answer() -> None:
     voice = voice_of(model(template="{{ range .Messages }}"), facts(tokenizer__chat_template=None))
     with pytest.raises(BadInput, match="range without its end"):
