@@ -95,6 +95,11 @@ class FakeBackend:
         context = (1, 2, 3) if request.want_context else ()
         return [*chunks, Chunk(finish_reason=reason, usage=USAGE, context=context)]
 
+    async def render(self, request: GenerateRequest) -> str:
+        """What was said last."""
+        self.seen.append(request)
+        return request.messages[-1].content if request.messages else f"{request.prompt}|{request.suffix}"
+
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """A vector that counts up from the text's length."""
         self.seen.append(request)

@@ -30,6 +30,10 @@ class Front:
         assert isinstance(request, GenerateRequest)
         return request
 
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON of a reply."""
+        return self._client.post(path, json={"model": "tiny", **body}).json()
+
     def refuses(self, path: str, **body: Any) -> str:
         """The text of a 400."""
         count = len(self.backend.seen)
@@ -64,6 +68,39 @@ def test_a_raw_prompt_goes_as_it_stands(house: Front) -> None:
     assert request.prompt == "<x>"
     assert request.messages is None
     assert not request.want_context
+
+
+def test_a_suffix_asks_for_the_middle(house: Front) -> None:
+    request = house.asks("/api/generate", prompt="a", suffix="b", system="S", template="{{ .Suffix }}")
+    assert (request.prompt, request.suffix, request.messages) == ("a", "b", None)
+    assert (request.template, request.want_context) == ("{{ .Suffix }}", True)
+    assert house.asks("/api/generate", suffix="b").prompt == ""
+    assert "suffix" in house.refuses("/api/generate", prompt="a", suffix="b", raw=True)
+    request = house.asks("/v1/completions", prompt="a", suffix="b")
+    assert (request.prompt, request.suffix) == ("a", "b")
+    assert house.asks("/v1/completions", prompt="a", suffix=None).suffix == ""
+
+
+@pytest.mark.parametrize("think", [None, True, False, "low", "medium", "high", "max"])
+def test_whether_and_how_much_to_think_is_passed_on(house: Front, think: Any) -> None:
+    assert house.asks("/api/chat", messages=HI, think=think).think == think
+
+
+def test_a_level_of_thinking_that_there_is_not_is_refused_in_ollamas_words(house: Front) -> None:
+    words = 'invalid think value: \\"lots\\" (must be \\"high\\", \\"medium\\", \\"low\\", \\"max\\", true, or false)'
+    assert words in house.refuses("/api/chat", messages=HI, think="lots")
+
+
+@pytest.mark.parametrize("shift", [None, True, False])
+def test_to_shift_the_context_is_a_matter_of_loading(house: Front, shift: bool | None) -> None:
+    assert house.asks("/api/generate", prompt="Hi", shift=shift).load == LoadOptions(shift=shift)
+
+
+def test_a_rendered_prompt_is_shown_and_nothing_generated(house: Front) -> None:
+    for path, body in (("/api/generate", {"prompt": "Hi"}), ("/api/chat", {"messages": HI})):
+        reply = house.post(path, {**body, "_debug_render_only": True})
+        assert reply["_debug_info"] == {"rendered_template": "Hi"}
+        assert (reply["done"], reply["model"]) == (False, "tiny")
 
 
 def test_options_are_sorted_by_when_they_take_effect(house: Front) -> None:

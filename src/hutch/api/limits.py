@@ -11,6 +11,7 @@ MAX_MESSAGES = 10_000
 MAX_TOOLS = 256
 MAX_INPUTS = 4096
 MAX_TOP_LOGPROBS = 20
+THINK_LEVELS = ("low", "medium", "high", "max")
 _MAX_TOKEN_ID = (1 << 31) - 1  # the engine would cut a larger one to 32 bits, in silence
 _MAX_SCHEMA_CHARS = 64 << 10
 _MAX_SCHEMA_DEPTH = 32

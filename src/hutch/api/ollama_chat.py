@@ -72,9 +72,11 @@ class OllamaChat:
         """Complete a prompt; load or unload where it is empty."""
         body: GenerateBody = call.body
         request = body.internal()
-        if not body.prompt:
+        if not body.prompt and not body.suffix:
             return await self._load(body.model, request, {"response": ""})
         name = body.model
+        if body.debug_render_only:
+            return await self._rendered(name, request, {"response": ""})
         return await self._answer(
             call, request, body.stream is not False, lambda chunk: _generated(name, chunk)
         )
@@ -86,6 +88,8 @@ class OllamaChat:
         if not request.messages:
             return await self._load(body.model, request, {"message": {"role": "assistant", "content": ""}})
         name = body.model
+        if body.debug_render_only:
+            return await self._rendered(name, request, {"message": {"role": "assistant", "content": ""}})
         return await self._answer(call, request, body.stream is not False, lambda chunk: _said(name, chunk))
 
     async def embed(self, call: Call) -> Response:
@@ -142,6 +146,12 @@ class OllamaChat:
         return JSONResponse(
             {"model": name, "created_at": now(), **empty, "done": True, "done_reason": reason}
         )
+
+    async def _rendered(self, name: str | None, request: GenerateRequest, empty: JsonDict) -> Response:
+        """What the model would be sent. Nothing is generated."""
+        text = await self._backend.render(request)
+        reply = {"model": name, "created_at": now(), **empty, "done": False}
+        return JSONResponse(reply | {"_debug_info": {"rendered_template": text}})
 
     async def _answer(self, call: Call, request: GenerateRequest, stream: bool, render: Render) -> Response:
         chunks = self._backend.generate(request, call.who)

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hutch.core.errors import BadInput
 from hutch.core.listing import details_json
 from hutch.core.models import Model
 from hutch.formats import gguf, headers, modelfile
 from hutch.formats.gguf import GGUF
+from hutch.prompt import template
 from hutch.prompt.capabilities import capabilities, chat_template
+from hutch.prompt.template import Template
 
 JsonDict = dict[str, Any]
 _LONG = 5  # arrays with more items are left out unless asked for
@@ -30,7 +33,7 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         | {"context_length": facts.context_length, "embedding_length": facts.embedding_length},
         "messages": list(model.messages),
         "model_info": info | {"general.parameter_count": facts.parameter_count},
-        "capabilities": list(capabilities(facts, has_projector=bool(model.projectors))),
+        "capabilities": list(capabilities(facts, _template(model), has_projector=bool(model.projectors))),
         "modified_at": model.stored.modified_at.isoformat(),
     }
     if model.projectors:
@@ -57,6 +60,14 @@ def _metadata(facts: GGUF, *, verbose: bool) -> JsonDict:
         for key, value in facts.metadata.items()
         if key not in ("general.name", "tokenizer.chat_template")
     }
+
+
+def _template(model: Model) -> Template | None:
+    """The model's TEMPLATE; None where it has none that can be read."""
+    try:
+        return template.parse(model.template) if model.template else None
+    except BadInput:
+        return None
 
 
 def _shown(value: Any, *, verbose: bool) -> Any:

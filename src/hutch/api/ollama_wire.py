@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from hutch.api.images import checked_images
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
+    THINK_LEVELS,
     checked_schema,
     checked_token_ids,
     checked_tools,
@@ -139,8 +141,6 @@ class GenerateBody(_Common):
 
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it. Raises BadInput."""
-        if self.suffix:
-            raise NotBuilt("suffix is not supported yet", hint="Leave `suffix` out.")
         if self.images and (self.raw or self.context):
             raise NotBuilt(
                 "images together with raw or context is not supported",
@@ -149,7 +149,20 @@ class GenerateBody(_Common):
         if self.raw:
             if self.template or self.system or self.context:
                 raise BadInput("raw mode does not support template, system, or context")
+            if self.suffix:
+                raise BadInput(
+                    "raw mode does not support suffix", hint="Put the model's own marks into `prompt`."
+                )
             return _request(self, prompt=self.prompt or "")
+        if self.suffix:
+            return _request(
+                self,
+                prompt=self.prompt or "",
+                suffix=self.suffix,
+                template=self.template or None,
+                context=checked_token_ids(self.context or (), "context"),
+                want_context=True,
+            )
         system = (Message("system", self.system),) if self.system else ()
         images = checked_images(self.images, "images")
         return _request(
@@ -198,21 +211,19 @@ def options_of(options: JsonDict | None) -> tuple[Sampling, LoadOptions]:
 
 def _request(body: _Common, **parts: Any) -> GenerateRequest:
     sampling, load = options_of(body.options)
-    if body.shift:
-        raise NotBuilt(
-            "shift is not supported yet", hint="Leave it out: an answer then ends where the context does."
+    if isinstance(body.think, str) and body.think not in THINK_LEVELS:
+        raise BadInput(
+            f"invalid think value: {json.dumps(body.think[:60], ensure_ascii=False)} "
+            '(must be "high", "medium", "low", "max", true, or false)',
+            param="think",
         )
-    if body.debug_render_only:
-        raise NotBuilt("_debug_render_only is not supported yet", hint="Leave it out.")
-    if isinstance(body.think, str):
-        raise NotBuilt("think: levels are not supported yet", hint="Say true or false.")
     top = body.top_logprobs or 0
     if not 0 <= top <= MAX_TOP_LOGPROBS:
         raise BadInput(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
     return GenerateRequest(
         model=model_name(body.model),
         sampling=sampling,
-        load=load,
+        load=replace(load, shift=body.shift),
         keep_alive_s=parse_keep_alive_s(body.keep_alive),
         response_format=_format(body.format),
         top_logprobs=top if body.logprobs else None,

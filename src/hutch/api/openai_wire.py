@@ -49,7 +49,6 @@ _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "modalities": (None, ["text"]),
     "n": (None, 1),
     "reasoning_effort": (None,),
-    "suffix": (None, ""),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
 }
@@ -273,6 +272,7 @@ class CompletionBody(_Common):
 
     prompt: str | list[str] | list[int] | list[list[int]] = "<|endoftext|>"
     logprobs: int | None = None
+    suffix: str | None = None
 
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it: the prompt goes to the model as it stands. Raises BadInput."""
@@ -286,11 +286,12 @@ class CompletionBody(_Common):
                     param="prompt",
                 )
             prompt = prompt[0]
-        if not prompt:
+        if not prompt and not self.suffix:
             raise BadInput("prompt: it is empty", param="prompt")
         return GenerateRequest(
             model=ModelName.parse(self.model),
             prompt=prompt if isinstance(prompt, str) else checked_token_ids(prompt, "prompt"),
+            suffix=self.suffix or "",
             sampling=self.sampling(16 if self.max_tokens is None else self.max_tokens),
             dialect_defaults=DEFAULTS,
             top_logprobs=self.logprobs,

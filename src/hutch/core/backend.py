@@ -44,6 +44,9 @@ class Backend(Protocol):
     def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer. Raises before the first chunk where it can; closing the iterator cancels."""
 
+    async def render(self, request: GenerateRequest) -> str:
+        """The text that the model would be sent for this request. Nothing is generated."""
+
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors."""
 

@@ -79,6 +79,7 @@ class LoadOptions:
     num_thread: int | None = None
     use_mmap: bool | None = None
     draft_num_predict: int | None = None
+    shift: bool | None = None  # go on at the context's end, without the oldest tokens
 
     def over(self, below: "LoadOptions") -> "LoadOptions":
         """These values, and those of `below` where this says nothing."""
@@ -90,13 +91,15 @@ class LoadOptions:
 class GenerateRequest:
     """A request for text. Exactly one of `messages` and `prompt` is given.
 
-    `prompt` goes to the model as it stands (text, or token ids); `messages` go through its template.
+    `prompt` goes to the model as it stands (text, or token ids), unless there is a `suffix`; `messages` go through its
+    template.
     """
 
     model: ModelName
     messages: tuple[Message, ...] | None = None
     prompt: str | tuple[int, ...] | None = None
     context: tuple[int, ...] = ()  # tokens to put before the rendered messages
+    suffix: str = ""  # what comes after the text that is wanted; `prompt` then is what comes before it
     template: str | None = None  # instead of the model's own
     sampling: Sampling = field(default_factory=Sampling)
     dialect_defaults: Sampling = field(default_factory=Sampling)  # below the model's own parameters
@@ -107,7 +110,7 @@ class GenerateRequest:
     tool_choice: str | JsonObject | None = None
     parallel_tool_calls: bool | None = None
     top_logprobs: int | None = None  # None: no log-probabilities; 0: of the chosen token alone
-    think: bool | None = None
+    think: bool | str | None = None  # a text is a level; None: as far as the model can
     truncate: bool = True  # drop the oldest messages where the prompt is too long
     want_context: bool = False  # the last chunk carries the tokens of the whole exchange
 

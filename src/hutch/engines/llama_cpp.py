@@ -74,6 +74,7 @@ def _serve(plan: LaunchPlan) -> object:
         engine.ggml_type, f"GGML_TYPE_{plan.kv_cache_type.upper()}"
     )
     params.embedding = True  # llama.cpp still generates with this on, at the same speed
+    params.ctx_shift = plan.context_shift
     if plan.mean_pooling:
         params.pooling_type = engine.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     _beside(params, engine, plan)
@@ -132,6 +133,7 @@ def _arguments(plan: LaunchPlan) -> list[str]:
         args += ["--mmap" if plan.use_mmap else "--no-mmap"]
     if plan.flash_attention is not None:
         args += ["--flash-attn", "on" if plan.flash_attention else "off"]
+    args += ["--context-shift" if plan.context_shift else "--no-context-shift"]
     if plan.mean_pooling:
         args += ["--pooling", "mean"]
     return args + _arguments_beside(plan)

@@ -45,6 +45,7 @@ class LaunchPlan:
     is_whole_context: bool = (
         False  # num_ctx is all that the model was trained for: asking for more changes nothing
     )
+    context_shift: bool = False  # at the context's end the oldest tokens go, and the answer goes on
     mean_pooling: bool = False  # embeddings of a model that was not made for them
     adapters: tuple[str, ...] = ()  # LoRA files, each laid over the weights in full
     projector: str = ""  # for images

@@ -52,7 +52,9 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
         if request.tool_choice is not None:
             body["tool_choice"] = request.tool_choice
     if request.think is not None:
-        body["chat_template_kwargs"] = {"enable_thinking": request.think}
+        body["chat_template_kwargs"] = {"enable_thinking": bool(request.think)}
+    if isinstance(request.think, str):
+        body["chat_template_kwargs"]["reasoning_effort"] = request.think
     if request.response_format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.response_format is not None:

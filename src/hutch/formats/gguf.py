@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import FormatError
+from hutch.formats.fim import fim_tokens
 from hutch.formats.ggml_types import FILE_TYPES, REMOVED_TENSOR_TYPES, TENSOR_TYPES
 from hutch.formats.gguf_model import check_model
 from hutch.formats.gguf_source import DAMAGED, INCOMPLETE, NUMBERS, STRUCTS, Source, shown
@@ -58,6 +59,7 @@ class GGUF:
     metadata: Mapping[str, Any]
     tensors: tuple[Tensor, ...]
     size_bytes: int
+    fim: tuple[str, str, str] | None = None  # the tokens before prefix, suffix and middle
 
     @property
     def architecture(self) -> str:
@@ -195,7 +197,7 @@ def _read_file(source: Source) -> GGUF:
     data_start = -(-source.at // alignment) * alignment
     _check_places(tensors, source.size_bytes - data_start)
     check_model(metadata, {tensor.name: tensor.shape for tensor in tensors})
-    return GGUF(version, metadata, tensors, source.size_bytes)
+    return GGUF(version, metadata, tensors, source.size_bytes, fim_tokens(metadata))
 
 
 def _read_magic_and_version(source: Source) -> int:

@@ -1,201 +1,271 @@
-"""Modelfile TEMPLATEs: the part of Go's text/template that Hutch renders itself.
+"""Modelfile TEMPLATEs: Go's text/template with Ollama's variables and rules.
 
-That part is `.System`, `.Prompt`, `.Response` and `if … else … end` on one of them, with `{{-` and `-}}`.
+A template that uses `.Messages` writes the whole conversation. Any other is written once for each round of
+`.System`, `.Prompt` and `.Response`, and in the last round up to the place of the answer. With `.Suffix` it fills in
+the middle.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from hutch.core.chat import Message
+from hutch.core.chat import JsonObject, Message
 from hutch.core.errors import BadInput
+from hutch.prompt.gotemplate.evaluate import Budget, evaluate
+from hutch.prompt.gotemplate.nodes import Action, Branch, Dot, Field, Node, Pipe, Text, Tree, fields
+from hutch.prompt.gotemplate.parser import parse as parse_tree
+from hutch.prompt.gotemplate.values import Record
 
-_VARIABLES = ("System", "Prompt", "Response")
+_ROUND = ("System", "Prompt", "Response")
+_ORDER = {"system": "System", "user": "Prompt", "tool": "Prompt", "assistant": "Response"}
 MAX_TEMPLATE_CHARS = 1 << 16
 MAX_PROMPT_CHARS = 16 << 20
+_STEPS, _STEPS_A_MESSAGE = 200_000, 200
+_RESPONSE = Action(Pipe(0, ((Field(Dot(), ("Response",)),),)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    text: str
+class _Open(str):
+    """The answer's beginning, in the round that is to be answered. It counts as true also while it is empty."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class _Variable:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _If:
-    name: str
-    then: tuple["_Node", ...]
-    otherwise: tuple["_Node", ...]
-
-
-_Node = _Text | _Variable | _If
+    def __bool__(self) -> bool:
+        """It is there."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template. Make one with `parse`."""
+    """A parsed template. Make one with `parse`. `names`: the fields that it looks up."""
 
-    nodes: tuple[_Node, ...]
+    tree: Tree
+    names: frozenset[str]
+    thinking_tags: tuple[str, str]
+    tool_marker: str
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt for these messages: each round in full, the last up to where the answer begins."""
-        rounds = _rounds(messages)
-        written: list[str] = []
-        for turn in rounds[:-1]:
-            written += _write(self.nodes, turn)
-        written += _until_response(self.nodes, rounds[-1])[0]
-        if (
-            sum(map(len, written)) > MAX_PROMPT_CHARS
-        ):  # before they are joined: a template may repeat a long prompt
-            raise BadInput(f"the template makes a prompt of more than {MAX_PROMPT_CHARS} characters")
+    @property
+    def has_tools(self) -> bool:
+        """Whether it tells the model about tools."""
+        return "Tools" in self.names
+
+    @property
+    def has_suffix(self) -> bool:
+        """Whether it can ask for what stands between two texts."""
+        return "Suffix" in self.names
+
+    @property
+    def has_thinking(self) -> bool:
+        """Whether it writes thoughts, between tags by which they are told apart."""
+        return all(self.thinking_tags)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[JsonObject] = (),
+        think: bool | str | None = None,
+    ) -> str:
+        """The prompt for these messages, up to where the answer begins. Raises BadInput."""
+        for message in messages:
+            if message.role not in _ORDER:
+                raise BadInput(f"a template has no place for a message of role {message.role[:60]!r}")
+        said = {
+            "Think": bool(think),
+            "ThinkLevel": think if isinstance(think, str) else "",
+            "IsThinkSet": think is not None,
+        }
+        budget = Budget(_STEPS + _STEPS_A_MESSAGE * len(messages), MAX_PROMPT_CHARS)
+        if "Messages" in self.names:
+            system = "\n\n".join(message.content for message in messages if message.role == "system")
+            data = said | {
+                "System": system,
+                "Messages": [_message(message) for message in _collated(messages)],
+                "Tools": tuple(_tool(tool) for tool in tools),
+                "Response": "",
+            }
+            return evaluate(self.tree, data, budget)
+        *before, last = _rounds(messages)
+        written = [evaluate(self.tree, said | turn, budget) for turn in before]
+        last["Response"] = _Open(last["Response"])
+        written.append(evaluate(self.tree, said | last, budget, stop_after="Response"))
         return "".join(written)
+
+    def fill(self, prompt: str, suffix: str) -> str:
+        """The prompt that asks for what stands between `prompt` and `suffix`. Raises BadInput."""
+        data = {"Prompt": prompt, "Suffix": suffix, "Response": ""}
+        return evaluate(self.tree, data, Budget(_STEPS, MAX_PROMPT_CHARS))
 
 
 def parse(text: str) -> Template:
-    """Read a template. Raises BadInput with the line of what this part of the language does not have."""
+    """Read a template. Raises BadInput with the line of what is wrong."""
     if len(text) > MAX_TEMPLATE_CHARS:
         raise BadInput(f"template error: longer than {MAX_TEMPLATE_CHARS} characters")
-    nodes, rest = _parse_block(_tokens(text), 0, depth=0)
-    if rest is not None:
-        raise _error(rest[1], f"unexpected {{{{{rest[0]}}}}}")
-    if not _mentions_response(nodes):
-        nodes = (*nodes, _Variable("Response"))
-    return Template(nodes)
+    tree = parse_tree(text)
+    everything = (*tree.nodes, *(node for nodes in tree.defined.values() for node in nodes))
+    names = frozenset(name for node in everything for name in fields(node))
+    if not names & {"Messages", "Response"}:
+        tree = replace(tree, nodes=(*tree.nodes, _RESPONSE))
+    return Template(tree, names, _thinking_tags(tree), _tool_marker(tree))
 
 
-_Token = tuple[str, str, int]  # kind (text or action), content, line
+def _thinking_tags(tree: Tree) -> tuple[str, str]:
+    """What stands before and after `.Thinking` where messages are written; empty where it is not."""
+    found = ("", "")
+    for _, nodes in _lists(tree.nodes, ranges_messages=False):
+        writes = any(isinstance(node, Action) and "Thinking" in fields(node) for node in nodes)
+        if writes and isinstance(nodes[0], Text) and isinstance(nodes[-1], Text):
+            found = (nodes[0].text.strip(), nodes[-1].text.strip())
+    return found
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    at, line = 0, 1
-    trim = False
-    while (start := text.find("{{", at)) >= 0:
-        before = text[at:start]
-        line += before.count("\n")
-        end = text.find("}}", start + 2)
-        if end < 0:
-            raise _error(line, "unclosed action")
-        action = text[start + 2 : end]
-        before = before.lstrip() if trim else before
-        opens_trimming = action[:1] == "-" and action[1:2].isspace()
-        trim = action[-1:] == "-" and action[-2:-1].isspace()
-        tokens.append(("text", before.rstrip() if opens_trimming else before, 0))
-        content = action[1:] if opens_trimming else action
-        content = content[:-1] if trim else content
-        tokens.append(("action", content.strip(), line))
-        line += action.count("\n")
-        at = end + 2
-    return [*tokens, ("text", text[at:].lstrip() if trim else text[at:], 0)]
+def _tool_marker(tree: Tree) -> str:
+    """What a call of a tool begins with: the first text where `.ToolCalls` are written, else `{`."""
+    for branch, nodes in _lists(tree.nodes, ranges_messages=True):
+        if branch is not None and "ToolCalls" in fields(branch.pipe):
+            text = _first_text(nodes) or ""
+            return text.partition("{")[0].strip() or "{"
+    return "{"
 
 
-def _parse_block(
-    tokens: list[_Token], at: int, depth: int
-) -> tuple[tuple[_Node, ...], tuple[str, int, int] | None]:
-    """Nodes up to an `else` or `end` that belongs to an outer `if`, with that action, its line and place."""
-    nodes: list[_Node] = []
-    while at < len(tokens):
-        kind, content, line = tokens[at]
-        at += 1
-        if kind == "text":
-            if content:
-                nodes.append(_Text(content))
-        elif content.startswith("/*") and content.endswith("*/"):
-            continue
-        elif content in ("else", "end"):
-            return tuple(nodes), (content, line, at)
-        elif content.startswith("if "):
-            node, at = _parse_if(tokens, at, content, depth + 1)
-            nodes.append(node)
+def _lists(nodes: Sequence[Node], *, ranges_messages: bool, branch: Branch | None = None) -> Any:
+    """Every list of nodes with the branch that it belongs to, inside a range over messages where that matters."""
+    if ranges_messages:
+        yield branch, nodes
+    for node in nodes:
+        if isinstance(node, Branch):
+            inside = ranges_messages or (node.kind == "range" and "Messages" in fields(node.pipe))
+            for inner in (node.then, node.otherwise):
+                if inner:
+                    yield from _lists(inner, ranges_messages=inside, branch=node)
+
+
+def _first_text(nodes: Sequence[Node]) -> str | None:
+    """The first text that is more than space, up to the first value that is written."""
+    for node in nodes:
+        if isinstance(node, Text) and node.text.strip():
+            return node.text
+        if isinstance(node, Branch):
+            return _first_text(node.then) or _first_text(node.otherwise)
+        if isinstance(node, Action) and not node.pipe.names:
+            return None
+    return None
+
+
+def _collated(messages: Sequence[Message]) -> list[Message]:
+    """The messages, with neighbours of one role joined; those of tools, and calls of tools, stay apart."""
+    joined: list[Message] = []
+    for message in messages:
+        before = joined[-1] if joined else None
+        if (
+            before is not None
+            and before.role == message.role != "tool"
+            and not (before.tool_calls or message.tool_calls or message.thinking)
+        ):
+            content = "\n\n".join(text for text in (before.content, message.content) if text)
+            joined[-1] = replace(before, content=content)
         else:
-            nodes.append(_Variable(_variable(content, line)))
-    return tuple(nodes), None
+            joined.append(message)
+    return joined
 
 
-def _parse_if(tokens: list[_Token], at: int, action: str, depth: int) -> tuple[_If, int]:
-    line = tokens[at - 1][2]
-    if depth > 32:
-        raise _error(line, "too deeply nested")
-    name = _variable(action[3:].strip(), line)
-    then, end = _parse_block(tokens, at, depth)
-    otherwise: tuple[_Node, ...] = ()
-    if end is not None and end[0] == "else":
-        otherwise, end = _parse_block(tokens, end[2], depth)
-    if end is None or end[0] != "end":
-        raise _error(line, "an if without its end")
-    return _If(name, then, otherwise), end[2]
-
-
-def _variable(text: str, line: int) -> str:
-    name = text.removeprefix(".")
-    if not text.startswith(".") or name not in _VARIABLES:
-        raise _error(line, f"{{{{ {text[:60]} }}}} is not supported")
-    return name
-
-
-def _error(line: int, what: str) -> BadInput:
-    return BadInput(
-        f"template error: line {line}: {what}",
-        hint="Hutch's templates know .System, .Prompt, .Response and if … else … end. "
-        "Leave TEMPLATE out to use the template inside the model file.",
+def _message(message: Message) -> Record:
+    return Record(
+        {
+            "Role": message.role,
+            "Content": message.content,
+            "Thinking": message.thinking,
+            "Images": (),
+            "ToolCalls": tuple(
+                Record(
+                    {
+                        "ID": call.id,
+                        "Function": Record(
+                            {
+                                "Index": call.index,
+                                "Name": call.name,
+                                "Arguments": _arguments(call.arguments),
+                            }
+                        ),
+                    },
+                    {"function": {"name": call.name, "arguments": _arguments(call.arguments)}},
+                )
+                for call in message.tool_calls
+            ),
+            "ToolName": message.tool_name,
+            "ToolCallID": message.tool_call_id,
+        }
     )
 
 
-def _mentions_response(nodes: Sequence[_Node]) -> bool:
-    return any(
-        node.name == "Response"
-        if isinstance(node, _Variable)
-        else _mentions_response(node.then + node.otherwise)
-        for node in nodes
-        if not isinstance(node, _Text)
+def _arguments(text: str) -> Any:
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def _tool(tool: JsonObject) -> Record:
+    """A tool by Ollama's field names. As a text it is the JSON that the client sent, whole."""
+    function = tool.get("function") or {}
+    parameters = function.get("parameters") or {}
+    described = Record(
+        {
+            "Type": parameters.get("type", ""),
+            "Defs": parameters.get("$defs"),
+            "Items": parameters.get("items"),
+            "Required": tuple(_a_list(parameters.get("required"))),
+            "Properties": _properties(parameters.get("properties")),
+        },
+        parameters,
     )
+    called = Record(
+        {
+            "Name": function.get("name", ""),
+            "Description": function.get("description") or "",
+            "Parameters": described,
+        },
+        function,
+    )
+    whole = {"type": "function", **tool}
+    return Record({"Type": whole["type"], "Items": tool.get("items"), "Function": called}, whole)
+
+
+def _properties(value: Any) -> dict[str, Record]:
+    found = value if isinstance(value, Mapping) else {}
+    return {str(name): _property(schema) for name, schema in found.items()}
+
+
+def _property(schema: Any) -> Record:
+    said = schema if isinstance(schema, Mapping) else {}
+    return Record(
+        {
+            "Type": said.get("type", ""),
+            "Items": said.get("items"),
+            "Description": said.get("description") or "",
+            "Enum": tuple(_a_list(said.get("enum"))),
+            "AnyOf": tuple(_property(option) for option in _a_list(said.get("anyOf"))),
+            "Properties": _properties(said.get("properties")),
+            "Required": tuple(_a_list(said.get("required"))),
+        },
+        schema,
+    )
+
+
+def _a_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _rounds(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Messages as rounds of System, Prompt, Response; neighbours of one role are joined."""
     rounds: list[dict[str, list[str]]] = [{}]
-    order = {"system": "System", "user": "Prompt", "tool": "Prompt", "assistant": "Response"}
     for message in messages:
-        name = order.get(message.role)
-        if name is None:
-            raise BadInput(f"a template has no place for a message of role {message.role[:60]!r}")
+        name = _ORDER[message.role]
         turn = rounds[-1]
-        later = _VARIABLES[_VARIABLES.index(name) + 1 :]
+        later = _ROUND[_ROUND.index(name) + 1 :]
         if any(turn.get(other) for other in later):
             turn = {}
             rounds.append(turn)
         if message.content:
             turn.setdefault(name, []).append(message.content)
-    return [{name: "\n\n".join(parts) for name, parts in turn.items()} for turn in rounds]
-
-
-def _write(nodes: Sequence[_Node], turn: dict[str, str]) -> list[str]:
-    written: list[str] = []
-    for node in nodes:
-        if isinstance(node, _Text):
-            written.append(node.text)
-        elif isinstance(node, _Variable):
-            written.append(turn.get(node.name, ""))
-        else:
-            written += _write(node.then if turn.get(node.name) else node.otherwise, turn)
-    return written
-
-
-def _until_response(nodes: Sequence[_Node], turn: dict[str, str]) -> tuple[list[str], bool]:
-    """The open round, and whether it has an answer's place: what stands after that waits for the answer."""
-    written: list[str] = []
-    for node in nodes:
-        if isinstance(node, _Variable) and node.name == "Response":
-            return [*written, turn.get("Response", "")], True
-        if isinstance(node, _If):
-            is_taken = node.name == "Response" or bool(turn.get(node.name))
-            inside, is_reached = _until_response(node.then if is_taken else node.otherwise, turn)
-            written += inside
-            if is_reached or node.name == "Response":
-                return written, True
-        else:
-            written += _write((node,), turn)
-    return written, False
+    return [{name: "\n\n".join(turn.get(name, ())) for name in _ROUND} for turn in rounds]

@@ -14,6 +14,7 @@ from hutch.core.errors import ContextExceeded, EngineFailed
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerClient, WorkerGone
 from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
+from hutch.prompt.answer import Reader
 from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts
 from hutch.runtime.loaded import LoadedModel
@@ -21,6 +22,7 @@ from hutch.runtime.pictures import readable
 from hutch.runtime.scheduler import Scheduler
 
 _MAX_SHORTENINGS = 8
+_MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that is shifted
 
 
 class LocalBackend:
@@ -56,6 +58,13 @@ class LocalBackend:
                     messages = shorter
                 else:
                     return
+
+    async def render(self, request: GenerateRequest) -> str:
+        """The prompt that would be sent to the model."""
+        async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
+            job = job_for(request, loaded.voice, conversation(request, loaded.voice.model))
+            worker = await loaded.ready(self._load_timeout_s)
+            return await _rendered(worker.client, job)
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors, in one call of the worker."""
@@ -110,13 +119,16 @@ class LocalBackend:
                 has_answered = False
                 try:
                     if request.context or job.path == RENDER_PATH:
-                        job = text_job(request, loaded.voice, await _rendered(worker.client, job))
+                        text = await _rendered(worker.client, job)
+                        job = text_job(request, loaded.voice, text, job.marks)
                     reuse = lease.reuse and not last_try
                     body = {
                         **await _pictured(worker.client, job),
                         "id_slot": lease.index,
                         "cache_prompt": reuse,
                     }
+                    if worker.plan.context_shift and body["n_predict"] < 0:
+                        body["n_predict"] = _MAX_CONTEXTS * worker.plan.num_ctx  # every answer ends
                     async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
                         async for chunk in chunks:
                             has_answered = True
@@ -134,6 +146,7 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
     is_chat = job.path == CHAT_PATH
     last = Chunk()
     said: list[str] = []
+    reader = Reader(job.marks, job.prompt) if job.marks and not is_chat else None
     async with aclosing(client.stream(job.path, job.body)) as events:
         async for event in events:
             read = chat_chunk if is_chat else completion_chunk
@@ -141,6 +154,11 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
             if job.body.get("n_predict") == 0:
                 chunk = _nothing_of(chunk)
             said.append(chunk.text)
+            if reader is not None:
+                chunk = reader.end(chunk) if chunk.finish_reason else reader.feed(chunk)
+                if chunk.finish_reason and (chunk.text or chunk.thinking or chunk.tool_calls):
+                    yield replace(chunk, finish_reason=None, usage=None)
+                    chunk = Chunk(finish_reason=chunk.finish_reason, usage=chunk.usage)
             if chunk.finish_reason or chunk.usage:
                 reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
                 last = replace(chunk, finish_reason=reason, usage=usage, text=last.text + chunk.text)
@@ -172,6 +190,8 @@ def _nothing_of(chunk: Chunk) -> Chunk:
 async def _rendered(client: WorkerClient, job: Job) -> str:
     """The prompt of a job as text."""
     if "messages" in job.body:
-        reply = await client.call(RENDER_PATH, {"messages": job.body["messages"]})
+        names = ("messages", "tools", "chat_template_kwargs")
+        body = {name: job.body[name] for name in names if name in job.body}
+        reply = await client.call(RENDER_PATH, body)
         return str(reply["prompt"])
     return job.prompt

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hutch.core.chat import GenerateRequest, Image, Message, Sampling
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.models import Model
 from hutch.core.options import split_options
 from hutch.engines.wire import (
@@ -22,6 +22,7 @@ from hutch.engines.wire import (
 from hutch.formats.gguf import GGUF
 from hutch.prompt import jinja
 from hutch.prompt import template as templates
+from hutch.prompt.answer import Marks
 from hutch.prompt.capabilities import capabilities, chat_template
 from hutch.prompt.knowledge import Knowledge
 
@@ -31,6 +32,7 @@ class Job:
     """One call of a worker. `prompt` is what a slot remembers, to be recognised by.
 
     With RENDER_PATH it is the first of two calls: the engine renders the conversation, and `text_job` makes the second.
+    The text that answers TEXT_PATH is taken apart by `marks`.
     """
 
     path: str
@@ -38,6 +40,7 @@ class Job:
     prompt: str
     images: tuple[Image, ...] = ()  # where `mark` stands in the prompt of a TEXT_PATH
     mark: str = ""
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class Voice:
 
 
 _log = logging.getLogger(__name__)
+_HARMONY = (
+    "gptoss",
+    "gpt-oss",
+)  # what they write has more parts than a TEMPLATE can tell: the engine knows them
+_THINK = ("<think>", "</think>")
 # For models that were not made for conversations: they go on with the text.
 _PLAIN = templates.parse("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}")
 
@@ -62,7 +70,7 @@ def voice_of(model: Model, facts: GGUF) -> Voice:
     own = chat_template(facts)
     plain = jinja.plain(own)
     knowledge = Knowledge(model.documents) if model.documents else None
-    if model.template is None:
+    if model.template is None or (own and facts.architecture in _HARMONY):
         return Voice(model, facts, None if own else _PLAIN, None, plain, knowledge)
     try:
         return Voice(model, facts, templates.parse(model.template), None, plain, knowledge)
@@ -92,26 +100,28 @@ def conversation(request: GenerateRequest, model: Model) -> tuple[Message, ...]:
 
 def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message]) -> Job:
     """The worker's call that answers this request. Raises BadInput where the model cannot do it."""
-    _check(request, voice)
+    template = templates.parse(request.template) if request.template else voice.template
+    _check(request, voice, template)
     sampling = sampling_of(request, voice.model)
     if request.prompt is not None:
-        text = request.prompt if isinstance(request.prompt, str) else ""
-        return Job(TEXT_PATH, completion_body(request.prompt, request, sampling), text)
-    has_images = any(message.images for message in messages)
-    template = templates.parse(request.template) if request.template else voice.template
-    if template is None or request.tools:
-        if voice.complaint is not None:
-            raise voice.complaint
-        key = "\0".join(f"{message.role}\1{hash(message.images)}\1{message.content}" for message in messages)
-        if has_images or request.tools or "thinking" in capabilities(voice.facts):
-            return Job(CHAT_PATH, chat_body(messages, request, sampling), key)
-        # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
-        if voice.jinja is not None and voice.jinja.can_render(messages):
-            return text_job(request, voice, voice.jinja.render(messages))
-        return Job(RENDER_PATH, render_body(messages), key)
-    images, mark, messages = _marked(messages) if has_images else ((), "", messages)
-    text = template.render(messages)
-    return Job(TEXT_PATH, completion_body(text, request, sampling), text, images, mark)
+        prompt = _infill(request, voice, template) if request.suffix else request.prompt
+        text = prompt if isinstance(prompt, str) else ""
+        return Job(TEXT_PATH, completion_body(prompt, request, sampling), text)
+    if template is not None and (request.template or _suffices(template, request)):
+        return _templated(request, voice, messages, template)
+    if voice.complaint is not None:
+        raise voice.complaint
+    key = "\0".join(f"{message.role}\1{hash(message.images)}\1{message.content}" for message in messages)
+    can = capabilities(voice.facts)
+    if "thinking" in can:
+        request = replace(request, think=_level(request.think, voice))
+    if request.tools or "thinking" in can or any(message.images for message in messages):
+        marks = Marks(_THINK) if request.think else None
+        return Job(CHAT_PATH, chat_body(messages, request, sampling), key, marks=marks)
+    # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
+    if voice.jinja is not None and voice.jinja.can_render(messages):
+        return text_job(request, voice, voice.jinja.render(messages))
+    return Job(RENDER_PATH, render_body(messages), key)
 
 
 def _marked(messages: Sequence[Message]) -> tuple[tuple[Image, ...], str, Sequence[Message]]:
@@ -122,10 +132,70 @@ def _marked(messages: Sequence[Message]) -> tuple[tuple[Image, ...], str, Sequen
     return images, mark, said
 
 
-def text_job(request: GenerateRequest, voice: Voice, rendered: str) -> Job:
+def text_job(request: GenerateRequest, voice: Voice, rendered: str, marks: Marks | None = None) -> Job:
     """The call for a rendered prompt, with `request.context`, tokens of an earlier exchange, before it."""
     prompt: Sequence[int | str] = (*request.context, rendered) if request.context else rendered
-    return Job(TEXT_PATH, completion_body(prompt, request, sampling_of(request, voice.model)), rendered)
+    body = completion_body(prompt, request, sampling_of(request, voice.model))
+    if marks is not None:
+        body["preserved_tokens"] = marks.tokens
+    return Job(TEXT_PATH, body, rendered, marks=marks)
+
+
+def _suffices(template: templates.Template, request: GenerateRequest) -> bool:
+    """Whether this TEMPLATE does all that is asked for; else the file's own template may."""
+    return (
+        (template.has_tools or not request.tools)
+        and (template.has_thinking or not request.think)
+        and not (request.tools and request.tool_choice == "required")
+        and not (request.think and request.response_format)
+    )
+
+
+def _templated(
+    request: GenerateRequest, voice: Voice, messages: Sequence[Message], template: templates.Template
+) -> Job:
+    """The call for a prompt by a TEMPLATE. What comes back is taken apart by the template's own marks."""
+    if request.response_format:  # a format holds from the first token on: there is no room for thoughts
+        request = replace(request, think=False)
+    elif template.has_thinking:
+        request = replace(request, think=_level(request.think, voice))
+    tags = template.thinking_tags if template.has_thinking else _THINK
+    thinks = "thinking" in capabilities(voice.facts, template) and request.think is not False
+    marks = Marks(
+        thinking=tags if thinks else None,
+        tools=frozenset(tool["function"]["name"] for tool in request.tools),
+        marker=template.tool_marker,
+        max_calls=1 if request.parallel_tool_calls is False else None,
+    )
+    images, mark, messages = (
+        _marked(messages) if any(each.images for each in messages) else ((), "", messages)
+    )
+    text = template.render(messages, request.tools, request.think)
+    job = text_job(request, voice, text, marks if marks.thinking or marks.tools else None)
+    return replace(job, images=images, mark=mark)
+
+
+def _level(think: bool | str | None, voice: Voice) -> bool | str:
+    """Whether a model that can think is to, and how much."""
+    if think == "max" and voice.facts.architecture in _HARMONY:
+        return "high"  # the most that it knows
+    return True if think is None else think
+
+
+def _infill(request: GenerateRequest, voice: Voice, template: templates.Template | None) -> str:
+    """The prompt that asks for what stands between two texts."""
+    if not isinstance(request.prompt, str):
+        raise BadInput("suffix: it needs a prompt of text", param="suffix")
+    if template is not None and template.has_suffix:
+        return template.fill(request.prompt, request.suffix)
+    if voice.facts.fim is None:
+        raise BadInput(
+            f"{voice.model.name.short} does not support insert",
+            hint="Use a model that was trained to fill in the middle, or leave `suffix` out.",
+            param="suffix",
+        )
+    before, after, middle = voice.facts.fim
+    return f"{before}{request.prompt}{after}{request.suffix}{middle}"
 
 
 def shortened(messages: Sequence[Message], tokens: int, num_ctx: int) -> tuple[Message, ...] | None:
@@ -158,8 +228,8 @@ def _is_empty_turn(message: Message) -> bool:
     return message.role == "assistant" and not (message.content or message.thinking or message.tool_calls)
 
 
-def _check(request: GenerateRequest, voice: Voice) -> None:
-    can = capabilities(voice.facts, has_projector=bool(voice.model.projectors))
+def _check(request: GenerateRequest, voice: Voice, template: templates.Template | None) -> None:
+    can = capabilities(voice.facts, template, has_projector=bool(voice.model.projectors))
     name = voice.model.name.short
     if "completion" not in can:
         raise BadInput(f'"{name}" does not support {"generate" if request.prompt is not None else "chat"}')
@@ -179,4 +249,17 @@ def _check(request: GenerateRequest, voice: Voice) -> None:
         raise BadInput(
             f"{name} does not support tools",
             hint="Use a model whose chat template has tools, or leave `tools` out.",
+        )
+    own = capabilities(voice.facts)
+    if request.think and request.response_format and (request.template or "thinking" not in own):
+        raise NotBuilt(
+            "think: a model that thinks by its TEMPLATE cannot think before an answer in a format",
+            hint="Leave `think` or `format` out.",
+            param="think",
+        )
+    if request.tool_choice == "required" and "tools" not in own:
+        raise NotBuilt(
+            "tool_choice: a model whose tools are in its TEMPLATE cannot be made to call one",
+            hint="Say auto, or leave `tool_choice` out.",
+            param="tool_choice",
         )

@@ -59,6 +59,7 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         projector=str(model.projectors[0]) if model.projectors else "",
         draft=str(model.drafts[0]) if model.drafts else "",
         draft_num_predict=num_drafted,
+        context_shift=bool(options.shift),
         mean_pooling=not facts.is_embedding,
     )
 
@@ -79,6 +80,7 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
         (asked.num_gpu, plan.num_gpu),
         (asked.main_gpu, plan.main_gpu),
         (asked.use_mmap, plan.use_mmap),
+        (asked.shift, plan.context_shift),
         (asked.num_thread or None, plan.num_thread),
         (asked.draft_num_predict if plan.draft else None, plan.draft_num_predict),
     )

@@ -1,6 +1,7 @@
 """Headers that are remembered."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,24 @@ def test_a_header_says_the_same_as_the_file_but_for_its_long_arrays(
         whole.tensors,
         whole.size_bytes,
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, None),
+        ({"tokenizer.ggml.tokens": ("a", "b", "<0x0A>", "<MID>", "<PRE>", "<SUF>")}, ("<PRE>", "<SUF>", "<MID>")),
+        ({"tokenizer.ggml.tokens": ("a", "b", "<0x0A>", "<MID>", "<PRE>", "c")}, None),
+        ({f"tokenizer.ggml.fim_{part}_token_id": i for i, part in enumerate(("pre", "suf", "mid"), 3)}, ("a", "b", "ab")),
+        ({f"tokenizer.ggml.{part}_token_id": i for i, part in enumerate(("prefix", "suffix", "middle"), 3)}, ("a", "b", "ab")),
+    ],
+)  # fmt: skip
+def test_a_header_knows_the_tokens_that_ask_for_the_middle(
+    tmp_path: Path, changes: dict[str, Any], found: tuple[str, str, str] | None
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(tiny_model(changes))
+    assert headers.header(path).fim == found
 
 
 def test_a_file_is_read_again_only_when_it_is_another(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a worker is asked for a request."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hutch.core.chat import GenerateRequest, Message, Sampling
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, NotBuilt
 from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, RENDER_PATH, TEXT_PATH
+from hutch.prompt.answer import Marks
 from hutch.runtime.conversation import (
     conversation,
     job_for,
@@ -22,6 +24,7 @@ from tests.unit.runtime.things import JINJA, TINY, ask, facts, model, user
 SYSTEM, OWN_SYSTEM = Message("system", "be kind"), Message("system", "be brief")
 EXAMPLE = ({"role": "user", "content": "1"}, {"role": "assistant", "content": "2"})
 EXAMPLES = (user("1"), Message("assistant", "2"))
+TOOLS_ALONE = "{{ .Tools }}{{ .Messages }}"
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 
@@ -90,9 +93,14 @@ def test_a_template_that_cannot_be_read_gives_way_to_the_files_own() -> None:
     assert job_for(ask(user("hi")), voice, [user("hi")]).path == RENDER_PATH
 
 
+def test_what_gpt_oss_writes_is_the_engines() -> None:
+    voice = voice_of(model(template="[{{ .Prompt }}]"), facts(general__architecture="gpt-oss"))
+    assert voice.template is None
+
+
 def test_where_there_is_no_other_its_error_is_the_answer() -> None:
     voice = voice_of(model(template="{{ range .Messages }}"), facts(tokenizer__chat_template=None))
-    with pytest.raises(BadInput, match=r"range \.Messages"):
+    with pytest.raises(BadInput, match="range without its end"):
         job_for(ask(user("hi")), voice, [user("hi")])
     raw = GenerateRequest(TINY, prompt="as it stands")
     assert job_for(raw, voice, ()).body["prompt"] == "as it stands"
@@ -108,10 +116,93 @@ def test_a_bare_prompt_goes_in_as_it_stands() -> None:
     assert (list(job.body["prompt"]), job.prompt) == ([1, 2], "")
 
 
-def test_tools_need_the_engines_template() -> None:
+def test_tools_are_the_engines_where_only_the_files_template_knows_them() -> None:
     voice = voice_of(model(template="[{{ .Prompt }}]"), facts(tokenizer__chat_template=JINJA + "{{ tools }}"))
     job = job_for(ask(user("hi"), tools=(TOOL,)), voice, [user("hi")])
     assert (job.path, job.body["tools"]) == (CHAT_PATH, [TOOL])
+    voice = voice_of(model(template=TOOLS), facts(tokenizer__chat_template=JINJA + "{{ tools }}"))
+    job = job_for(ask(user("hi"), tools=(TOOL,), tool_choice="required"), voice, [user("hi")])
+    assert job.path == CHAT_PATH
+
+
+TOOLS = "{{ .Tools }}{{ range .Messages }}{{ .Content }}{{ if .ToolCalls }}<call>{{ end }}{{ end }}"
+THINKS = "{{ .Think }}{{ .ThinkLevel }}{{ range .Messages }}{{ if .Thinking }}<t>{{ .Thinking }}</t>{{ end }}{{ end }}"
+
+
+def test_tools_of_a_template_are_told_here_and_their_calls_found_by_its_marker() -> None:
+    job = job_for(
+        ask(user("hi"), tools=(TOOL,), parallel_tool_calls=False),
+        voice_of(model(template=TOOLS), facts()),
+        [user("hi")],
+    )
+    assert (job.path, job.prompt) == (TEXT_PATH, '[{"type":"function","function":{"name":"f"}}]hi')
+    assert job.marks == Marks(None, frozenset("f"), "<call>", 1)
+    assert job.body["preserved_tokens"] == ["<call>"]
+    job = job_for(ask(user("hi")), voice_of(model(template=TOOLS), facts()), [user("hi")])
+    assert (job.marks, "preserved_tokens" in job.body) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("think", "told", "marks"),
+    [
+        (None, "true", Marks(("<t>", "</t>"))),
+        (True, "true", Marks(("<t>", "</t>"))),
+        ("high", "truehigh", Marks(("<t>", "</t>"))),
+        (False, "false", None),
+    ],
+)
+def test_a_template_that_thinks_is_told_so(think: bool | str | None, told: str, marks: Marks | None) -> None:
+    job = job_for(ask(user("hi"), think=think), voice_of(model(template=THINKS), facts()), [user("hi")])
+    assert (job.prompt, job.marks) == (told, marks)
+
+
+def test_a_format_leaves_no_room_for_thoughts() -> None:
+    voice = voice_of(model(template=THINKS), facts())
+    job = job_for(ask(user("hi"), response_format="json"), voice, [user("hi")])
+    assert (job.prompt, job.marks) == ("false", None)
+    with pytest.raises(NotBuilt, match="think"):
+        job_for(ask(user("hi"), response_format="json", think=True), voice, [user("hi")])
+    own = facts(tokenizer__chat_template=JINJA + "<think>")
+    request = ask(user("hi"), response_format="json", think=True)
+    assert job_for(request, voice_of(model(template=THINKS), own), [user("hi")]).path == CHAT_PATH
+
+
+def test_thoughts_of_a_file_that_thinks_are_found_under_any_template() -> None:
+    thinks = facts(tokenizer__chat_template=JINJA + "<think>")
+    voice = voice_of(model(template="[{{ .Prompt }}]"), thinks)
+    assert job_for(ask(user("hi")), voice, [user("hi")]).marks == Marks(("<think>", "</think>"))
+    assert job_for(ask(user("hi"), think=True), voice, [user("hi")]).path == CHAT_PATH
+    request = ask(user("hi"), think=True, template="<{{ .Prompt }}>")
+    assert job_for(request, voice, [user("hi")]).path == TEXT_PATH
+
+
+@pytest.mark.parametrize(
+    ("architecture", "think", "told"),
+    [
+        ("llama", None, {"enable_thinking": True}),
+        ("llama", False, {"enable_thinking": False}),
+        ("llama", "max", {"enable_thinking": True, "reasoning_effort": "max"}),
+        ("gpt-oss", "max", {"enable_thinking": True, "reasoning_effort": "high"}),
+    ],
+)
+def test_the_engine_is_told_whether_to_think(architecture: str, think: Any, told: dict[str, Any]) -> None:
+    thinks = facts(general__architecture=architecture, tokenizer__chat_template=JINJA + "<think>")
+    job = job_for(ask(user("hi"), think=think), voice_of(model(), thinks), [user("hi")])
+    assert job.body["chat_template_kwargs"] == told
+
+
+def test_the_middle_is_asked_for_by_the_template_or_by_the_files_tokens() -> None:
+    request = GenerateRequest(TINY, prompt="a", suffix="b")
+    coder = replace(facts(), fim=("<P>", "<S>", "<M>"))
+    assert job_for(request, voice_of(model(), coder), ()).body["prompt"] == "<P>a<S>b<M>"
+    own = voice_of(model(template="{{ .Prompt }}|{{ .Suffix }}"), coder)
+    assert job_for(request, own, ()).body["prompt"] == "a|b"
+    asked = replace(request, template="{{ .Suffix }}|{{ .Prompt }}")
+    assert job_for(asked, voice_of(model(), facts()), ()).body["prompt"] == "b|a"
+    with pytest.raises(BadInput, match="tiny:latest does not support insert"):
+        job_for(request, voice_of(model(), facts()), ())
+    with pytest.raises(BadInput, match="suffix: it needs a prompt of text"):
+        job_for(replace(request, prompt=(1, 2)), own, ())
 
 
 def test_an_answer_that_has_to_be_parsed_is_the_engines_from_end_to_end() -> None:
@@ -123,6 +214,12 @@ def test_an_answer_that_has_to_be_parsed_is_the_engines_from_end_to_end() -> Non
     ("metadata", "request_", "message"),
     [
         ({}, ask(user("x"), tools=(TOOL,)), "tiny:latest does not support tools"),
+        (
+            {},
+            ask(user("x"), tools=(TOOL,), tool_choice="required", template=TOOLS_ALONE),
+            "tool_choice: a model whose tools are in its TEMPLATE cannot be made to call one",
+        ),
+        ({}, ask(user("x"), think="low"), '"tiny:latest" does not support thinking'),
         ({}, ask(user("x"), think=True), '"tiny:latest" does not support thinking'),
         ({"general__architecture": "bert"}, ask(user("x")), '"tiny:latest" does not support chat'),
         (

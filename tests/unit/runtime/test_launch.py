@@ -104,6 +104,8 @@ def test_an_embedding_models_batch_holds_its_longest_text(num_ctx: int, num_ubat
         (LoadOptions(num_thread=0), True),
         (LoadOptions(num_thread=3), True),
         (LoadOptions(num_thread=4), False),
+        (LoadOptions(shift=False), True),
+        (LoadOptions(shift=True), False),
     ],
 )
 def test_a_loaded_model_serves_what_needs_no_reload(asked: LoadOptions, is_served: bool) -> None:
@@ -120,7 +122,7 @@ def test_a_model_with_all_its_context_serves_any() -> None:
     "asked",
     [
         LoadOptions(num_ctx=100_000, num_gpu=3, main_gpu=0, use_mmap=False, num_thread=9),
-        LoadOptions(num_ctx=8),
+        LoadOptions(num_ctx=8, shift=True),
         LoadOptions(num_ctx=1),
     ],
 )
