@@ -36,11 +36,7 @@ class LocalBackend:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
-            messages = await readable(conversation(request, loaded.voice.model))
-            if request.messages is not None and (knowledge := loaded.voice.knowledge) is not None:
-                messages = await asyncio.to_thread(
-                    knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context)
-                )
+            messages = await _told(request, loaded)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
                     async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
@@ -62,7 +58,7 @@ class LocalBackend:
     async def render(self, request: GenerateRequest) -> str:
         """The prompt that would be sent to the model."""
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
-            job = job_for(request, loaded.voice, conversation(request, loaded.voice.model))
+            job = job_for(request, loaded.voice, await _told(request, loaded))
             worker = await loaded.ready(self._load_timeout_s)
             return await _rendered(worker.client, job)
 
@@ -139,6 +135,14 @@ class LocalBackend:
                     await loaded.lost(worker)  # it died before it said anything: its successor answers
                 else:
                     return
+
+
+async def _told(request: GenerateRequest, loaded: LoadedModel) -> Sequence[Message]:
+    """The whole conversation, with what the model knows of its documents."""
+    messages = await readable(conversation(request, loaded.voice.model))
+    if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
+        return messages
+    return await asyncio.to_thread(knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context))
 
 
 async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
