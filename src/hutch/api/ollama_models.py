@@ -97,7 +97,7 @@ class CreateBody(NameBody):
 
     def recipe(self) -> Recipe:
         """What is to be made. Raises BadInput or NotBuilt."""
-        missing = ("adapters", "draft_files", "renderer", "parser", "requires", "quantize", "quantization")
+        missing = ("adapters", "draft_files", "renderer", "parser", "requires")
         for name in (*missing, "draft_quantize", "remote_host", "info"):
             if getattr(self, name):
                 raise NotBuilt(f"{name} is not supported yet", hint=f"Leave `{name}` out.")
@@ -117,6 +117,7 @@ class CreateBody(NameBody):
             parameters={name: typed_option(name, value) for name, value in (self.parameters or {}).items()},
             messages=tuple({"role": m.role, "content": m.content} for m in self.messages or ()),
             licenses=tuple(licenses),
+            quantize=self.quantize or self.quantization or "",
         )
 
 

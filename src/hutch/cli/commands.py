@@ -65,7 +65,11 @@ COMMANDS = (
         "create",
         "hutch.cli.create:create",
         "Create a model from a Modelfile",
-        (_MODEL, _arg("-f", "--file", default="Modelfile", help="the Modelfile (default: Modelfile)")),
+        (
+            _MODEL,
+            _arg("-f", "--file", default="Modelfile", help="the Modelfile (default: Modelfile)"),
+            _arg("-q", "--quantize", metavar="TYPE", help="the number format of the weights, such as q8_0"),
+        ),
     ),
     Command(
         "show",

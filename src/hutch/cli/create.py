@@ -10,6 +10,7 @@ from typing import Any
 
 from hutch import places
 from hutch.cli import client, http, progress, side
+from hutch.cli import folder as folders
 from hutch.cli.progress import Tell
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.formats import modelfile
@@ -33,8 +34,10 @@ def create(args: argparse.Namespace) -> None:
         side.note_settings()
     deliver = client.upload if is_remote else partial(side.here, "hutch.cli.local:import_file")
     with progress.shown() as tell:
-        sent = {file.name: _send(file, tell, deliver) for file in files}
+        sent = {name: _send(file, tell, deliver) for name, file in files.items()}
         wanted = body(args.model, said, model, sent)
+        if args.quantize:
+            wanted["quantize"] = args.quantize
         stream = client.HttpServer().stream if is_remote else _here
         for report in stream("/api/create", wanted):
             tell(report)
@@ -59,22 +62,23 @@ def read(path: Path) -> Modelfile:
     return modelfile.parse(data)
 
 
-def resolved(said: Modelfile, folder: Path) -> tuple[str | None, tuple[Path, ...]]:
-    """What FROM means: a model's name, or files that are there (relative to the Modelfile)."""
+def resolved(said: Modelfile, folder: Path) -> tuple[str | None, dict[str, Path]]:
+    """What FROM means: a model's name, or files that are there, by name (relative to the Modelfile)."""
     paths = [folder / Path(source).expanduser() for source in said.sources]
     for source, path in zip(said.sources, paths, strict=True):
-        if path.is_dir() and _is_path(source):
-            raise NotBuilt(f"FROM {source}: a folder is not built yet", hint="Name a GGUF file.")
-        if _is_path(source) and not path.is_file():
+        if _is_path(source) and not path.exists():
             raise BadInput(
                 f"FROM {source}: no such file: {path}", hint="A path is relative to the Modelfile."
             )
-    files = tuple(path for path in paths if path.is_file())
-    if files and len(files) < len(paths):
+    there = [path for path, source in zip(paths, said.sources, strict=True) if _is_there(path, source)]
+    if there and len(there) < len(paths):
         raise NotBuilt("FROM a model and FROM a file together are not built yet", hint="Leave one of them.")
-    if not files and len(paths) > 1:
+    if not there and len(paths) > 1:
         raise NotBuilt("FROM several models is not built yet", hint="Leave one of them.")
-    return (None, files) if files else (said.sources[0], ())
+    if not there:
+        return said.sources[0], {}
+    files = [named for path in there for named in folders.files_of(path).items()]
+    return None, dict(files)
 
 
 def body(name: str, said: Modelfile, model: str | None, files: Mapping[str, str]) -> dict[str, Any]:
@@ -90,6 +94,10 @@ def body(name: str, said: Modelfile, model: str | None, files: Mapping[str, str]
     }
     silent: tuple[object, ...] = (None, [], {})
     return {"model": name, **{key: value for key, value in fields.items() if value not in silent}}
+
+
+def _is_there(path: Path, source: str) -> bool:
+    return path.is_file() or (path.is_dir() and _is_path(source))
 
 
 def _is_path(source: str) -> bool:

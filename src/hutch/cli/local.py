@@ -52,6 +52,7 @@ def create(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         parameters=body.get("parameters", {}),
         messages=tuple(body.get("messages", ())),
         licenses=tuple(body.get("license", ())),
+        quantize=body.get("quantize", ""),
     )
     return map(progress_json, create_or_pull(local_store(), ModelName.parse(body["model"]), recipe))
 

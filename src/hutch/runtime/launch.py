@@ -14,6 +14,9 @@ _DEFAULT_NUM_BATCH = (
     512  # one step of the engine: a request that is given up ends with it, and others wait for it
 )
 _MIN_NUM_CTX = 4
+_ENCODER_SLOTS = (
+    16  # texts in one step of the engine; an encoder keeps nothing of them, so that slots cost nothing
+)
 _UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
@@ -36,7 +39,7 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
         num_ctx=num_ctx,
-        num_slots=settings.num_parallel or _DEFAULT_NUM_PARALLEL,
+        num_slots=_num_slots(facts, settings),
         num_batch=max(num_batch, num_ubatch),
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
@@ -49,6 +52,17 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         mean_pooling=not facts.is_embedding,
         binary=str(settings.llama_server) if settings.llama_server else "",
     )
+
+
+def _is_encoder(facts: GGUF) -> bool:
+    """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
+    return facts.is_embedding and facts.metadata.get(f"{facts.architecture}.attention.causal") is False
+
+
+def _num_slots(facts: GGUF, settings: Settings) -> int:
+    if _is_encoder(facts):
+        return _ENCODER_SLOTS
+    return 1 if facts.is_embedding else settings.num_parallel or _DEFAULT_NUM_PARALLEL
 
 
 def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
@@ -69,5 +83,7 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
 
 def memory_need_bytes(plan: LaunchPlan, facts: GGUF) -> int:
     """What a worker of this plan will hold in memory, about."""
+    if _is_encoder(facts):
+        return facts.size_bytes + _OVERHEAD_BYTES
     per_token = facts.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
     return facts.size_bytes + int(per_token * plan.num_ctx * plan.num_slots) + _OVERHEAD_BYTES

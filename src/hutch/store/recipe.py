@@ -10,6 +10,7 @@ from hutch.core.errors import BadInput, FormatError, NotBuilt
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, parse_digest
 from hutch.formats import gguf
+from hutch.formats.ggml_types import known_file_type
 from hutch.prompt import template
 from hutch.store import config, manifests, model
 from hutch.store.blobs import Blobs
@@ -30,6 +31,7 @@ class Recipe:
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     messages: tuple[Mapping[str, str], ...] = ()
     licenses: tuple[str, ...] = ()
+    quantize: str = ""  # the number format that the weights are to have
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class Draft:
 
     layers: list[Layer]
     said: dict[str, Any]
-    created: set[str] = field(default_factory=set)  # blobs that were not there before
+    created: set[str] = field(default_factory=set)  # blobs to sweep where no name needs them in the end
 
 
 def check(recipe: Recipe) -> None:
@@ -49,6 +51,8 @@ def check(recipe: Recipe) -> None:
         raise NotBuilt("'from' together with 'files' is not built", hint="Give one of them.")
     if recipe.template:
         template.parse(recipe.template)
+    if recipe.quantize:
+        known_file_type(recipe.quantize)
     for message in recipe.messages:
         if message.get("role") not in ("system", "user", "assistant"):
             raise BadInput('message role must be one of "system", "user", or "assistant"')
@@ -76,9 +80,9 @@ def gguf_layer(draft: Draft, blobs: Blobs, digest: str, size_bytes: int) -> Laye
     """A layer for a GGUF blob, once its bytes have been found to be what they claim."""
     header = gguf.read(blobs.path(digest))
     if header.split_count > 1:
-        raise NotBuilt(
-            "a GGUF file in several pieces is not built",
-            hint="Join the pieces with llama.cpp's llama-gguf-split --merge.",
+        raise BadInput(
+            f"this GGUF file is one of the {header.split_count} of a model",
+            hint="Create the model with all of them, under their own names (-00001-of-…).",
         )
     kind = "model"
     if header.architecture == "clip":
