@@ -7,10 +7,17 @@ from types import MappingProxyType
 from hutch.core.errors import NotBuilt
 from hutch.formats.gguf_source import shown
 from hutch.formats.gguf_writer import NewGGUF
-from hutch.store.conversion import bert
+from hutch.store.conversion import bert, llama
 from hutch.store.conversion.folder import Folder, opened
 
-CONVERTERS: Mapping[str, Callable[[Folder], NewGGUF]] = MappingProxyType({"BertModel": bert.convert})
+CONVERTERS: Mapping[str, Callable[[Folder], NewGGUF]] = MappingProxyType(
+    {
+        "BertModel": bert.convert,
+        "LlamaForCausalLM": llama.convert_llama,
+        "MistralForCausalLM": llama.convert_llama,
+        "Qwen2ForCausalLM": llama.convert_qwen2,
+    }
+)
 
 
 def converted(files: Mapping[str, Path]) -> NewGGUF:

@@ -6,7 +6,7 @@ from typing import Any
 from hutch.core.errors import FormatError, NotBuilt
 from hutch.formats.gguf_writer import NewGGUF, NewTensor, entries
 from hutch.store.conversion import tokens
-from hutch.store.conversion.folder import Folder, new_tensor
+from hutch.store.conversion.folder import MAX_TOKENS, Folder, new_tensor
 
 _MAX_WIDTH = 1 << 20
 _POOLING = {"pooling_mode_mean_tokens": 1, "pooling_mode_cls_token": 2, "pooling_mode_lasttoken": 3}
@@ -29,7 +29,7 @@ def convert(folder: Folder) -> NewGGUF:
         if config.get(key, allowed) != allowed:
             raise NotBuilt(f"config.json: {key} other than {allowed} is not built")
     width, layers = folder.count("hidden_size", _MAX_WIDTH), folder.count("num_hidden_layers", 512)
-    vocabulary = tokens.word_pieces(folder, folder.count("vocab_size", 1 << 24))
+    vocabulary = tokens.word_pieces(folder, folder.count("vocab_size", MAX_TOKENS))
     metadata: dict[str, Any] = {
         "general.architecture": "bert",
         "general.type": "model",

@@ -16,6 +16,7 @@ from hutch.formats.gguf_writer import NewTensor
 from hutch.formats.safetensors import StoredTensor
 from hutch.store import layout
 
+MAX_TOKENS = 1 << 20  # the largest vocabularies known have a quarter of that
 _MAX_JSON_BYTES = 64 << 20
 _CONVERTIBLE = ("F32", "F16", "BF16")
 _HINT = "Give the whole folder as it was published: config.json, tokenizer.json and *.safetensors."
@@ -32,6 +33,10 @@ class Folder:
     def json(self, name: str) -> dict[str, Any] | None:
         """A file's JSON object; None where the file is not there."""
         return _json(self.files[name], name) if name in self.files else None
+
+    def text(self, name: str) -> str:
+        """A file's text, of at most as many bytes as JSON may have."""
+        return layout.read_bounded(self.files[name], _MAX_JSON_BYTES).decode(errors="replace")
 
     def needed_json(self, name: str) -> dict[str, Any]:
         """A file's JSON object. Raises BadInput where it is not there."""

@@ -1,4 +1,4 @@
-"""A tokenizer.json of Hugging Face as llama.cpp's `tokenizer.ggml.…` keys: WordPiece."""
+"""A tokenizer.json of Hugging Face as llama.cpp's `tokenizer.ggml.…` keys: its list of tokens, and WordPiece."""
 
 from array import array
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _SPECIALS = {
 def word_pieces(folder: Folder, size: int) -> dict[str, Any]:
     """The keys of a WordPiece tokenizer that lowers its letters, the only kind that llama.cpp has."""
     document = folder.needed_json("tokenizer.json")
-    model, normalizer = _part(document, "model"), _part(document, "normalizer")
+    model, normalizer = part(document, "model"), part(document, "normalizer")
     if model.get("type") != "WordPiece" or model.get("continuing_subword_prefix", "##") != "##":
         raise NotBuilt(f"tokenizer.json: a BERT with a tokenizer {shown(model.get('type'))} is not built")
     if normalizer.get("lowercase") is not True or normalizer.get("strip_accents") is False:
@@ -42,7 +42,7 @@ def word_pieces(folder: Folder, size: int) -> dict[str, Any]:
 
 def listed(document: Mapping[str, Any], size: int) -> tuple[list[str], "array[int]"]:
     """Every token by its id, and of what type each is; ids without a token are filled. Raises FormatError."""
-    vocabulary = _part(_part(document, "model"), "vocab")
+    vocabulary = part(part(document, "model"), "vocab")
     texts, types = [f"[PAD{index}]" for index in range(size)], array("i", [UNUSED]) * size
     added = document.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(each, dict) for each in added):
@@ -69,7 +69,8 @@ def _phantom(text: str, kind: int) -> str:
     return text[2:] if text.startswith("##") else _SPACE + text
 
 
-def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object inside the document. Raises FormatError."""
     value = document.get(key)
     if not isinstance(value, dict):
         raise FormatError(f"tokenizer.json: {key} is {shown(value)}; an object is needed")
