@@ -3,6 +3,7 @@
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -51,6 +52,12 @@ def check(recipe: Recipe) -> None:
         raise NotBuilt("'from' together with 'files' is not built", hint="Give one of them.")
     if recipe.template:
         template.parse(recipe.template)
+    for name, _ in recipe.files:
+        place = PurePosixPath(name)
+        if not name or place.is_absolute() or ".." in place.parts or "\\" in name:
+            raise BadInput(
+                "file path must be relative", hint="Name files as they are named in the model's folder."
+            )
     if recipe.quantize:
         known_file_type(recipe.quantize)
     for message in recipe.messages:

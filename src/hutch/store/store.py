@@ -88,7 +88,6 @@ class ModelStore:
                 recipe.from_base(draft, self.blobs, *read(self.root, wanted.from_model))
             else:
                 files = yield from weights.prepared(draft, self.blobs, wanted.files)
-                yield Progress("parsing GGUF")
                 recipe.from_files(draft, self.blobs, files)
             if wanted.quantize:
                 yield from weights.quantized(draft, self.blobs, wanted.quantize)

@@ -7,7 +7,7 @@ import importlib
 import re
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import BadInput, FormatError
@@ -31,10 +31,11 @@ _SHARDS_HINT = "Give every file of the model, from -00001-of- to the last."
 
 def prepared(draft: Draft, blobs: Blobs, files: Files) -> Generator[Progress, None, Files]:
     """The files with those of one model in several replaced by one GGUF blob. Raises BadInput or FormatError."""
+    is_folder = any(name.endswith(".safetensors") for name, _ in files)
+    yield Progress("converting model" if is_folder else "parsing GGUF")
     paths = {name: _blob(blobs, name, digest) for name, digest in files}
-    if any(name.endswith(".safetensors") for name in paths):
+    if is_folder:
         module: Any = importlib.import_module("hutch.store.conversion.architectures")
-        yield Progress("converting model")
         added = yield from written(blobs, module.converted(paths), "converting model")
         return _replaced(draft, files, set(paths), added)
     shards = {name: path for name, path in paths.items() if _SHARD.fullmatch(name)}
@@ -136,11 +137,6 @@ def _replaced(draft: Draft, files: Files, used: set[str], added: Added) -> Files
 
 
 def _blob(blobs: Blobs, name: str, digest: str) -> Path:
-    place = PurePosixPath(name)
-    if not name or place.is_absolute() or ".." in place.parts or "\\" in name:
-        raise BadInput(
-            "file path must be relative", hint="Name files as they are named in the model's folder."
-        )
     path = blobs.path(parse_digest(digest))
     if not path.is_file():
         raise BadInput(f"{name}: no blob {digest} in the store", hint="Send the file's bytes first.")
