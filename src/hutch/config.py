@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     auth: Literal["auto", "none"] = "auto"
     llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
+    llama_quantize: Path | None = None  # a llama-quantize binary; None: the one beside llama_server
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64
     debug: bool = False  # a log of more
     max_blob_gib: Annotated[int, Field(ge=1, le=1 << 20)] = 512  # of one uploaded blob

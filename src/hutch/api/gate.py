@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -86,10 +87,16 @@ class InvalidBody(BadInput):
     """A body that is not what the route takes; says so of the first field that is wrong."""
 
     def __init__(self, error: ValidationError) -> None:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = ".".join(str(part) for part in first["loc"])
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        # Of a field that may be this or that, what went farthest was meant: item 3 of a list, not "no text".
+        first = max((each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]), key=_depth)
+        param = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         message = first["msg"].removeprefix("Invalid JSON: ")
         super().__init__(f"{param}: {message}" if param else f"invalid JSON: {message}", param=param or None)
+
+
+def _depth(error: ErrorDetails) -> int:
+    return len(error["loc"])
 
 
 def error_response(dialect: Dialect, error: HutchError) -> Response:

@@ -113,9 +113,8 @@ class CreateBody(NameBody):
 
     def recipe(self) -> Recipe:
         """What is to be made. Raises BadInput or NotBuilt."""
-        for name in ("quantize", "quantization", "draft_quantize"):
-            if getattr(self, name):
-                raise NotBuilt(f"{name} is not supported yet", hint=f"Leave `{name}` out.")
+        if self.draft_quantize:
+            raise NotBuilt("draft_quantize is not supported yet", hint="Leave `draft_quantize` out.")
         if self.remote_host:
             raise BadInput(
                 "remote_host: Hutch has no remote models, it runs them here",
@@ -140,6 +139,7 @@ class CreateBody(NameBody):
             parser=self.parser,
             requires=self.requires,
             info=self.info or {},
+            quantize=self.quantize or self.quantization or "",
         )
 
 

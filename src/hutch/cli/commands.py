@@ -66,7 +66,11 @@ COMMANDS = (
         "create",
         "hutch.cli.create:create",
         "Create a model from a Modelfile",
-        (_MODEL, _arg("-f", "--file", help="the Modelfile (default: Modelfile, or modelfile)")),
+        (
+            _MODEL,
+            _arg("-f", "--file", help="the Modelfile (default: Modelfile, or modelfile)"),
+            _arg("-q", "--quantize", metavar="TYPE", help="the number format of the weights, such as q8_0"),
+        ),
     ),
     Command(
         "show",

@@ -10,6 +10,7 @@ from typing import Any
 
 from hutch import places
 from hutch.cli import client, http, progress, side
+from hutch.cli import folder as folders
 from hutch.cli.progress import Tell
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.formats import modelfile
@@ -43,6 +44,8 @@ def create(args: argparse.Namespace) -> None:
             for field, named in files.items()
         }
         wanted = body(args.model, said, model, sent)
+        if args.quantize:
+            wanted["quantize"] = args.quantize
         stream = client.HttpServer().stream if is_remote else _here
         try:
             for report in stream("/api/create", wanted):
@@ -78,13 +81,12 @@ def read(path: Path) -> Modelfile:
 
 def resolved(said: Modelfile, folder: Path) -> tuple[str | None, Files]:
     """What FROM names where that is a model, and every file that the Modelfile means (relative to it)."""
-    models, weights = [], []
+    models: list[str] = []
+    weights: list[tuple[str, Path]] = []
     for source in said.sources:
         path = _path(folder, source)
-        if path.is_dir() and _is_path(source):
-            raise NotBuilt(f"FROM {source}: a folder is not built yet", hint="Name a GGUF file.")
-        if path.is_file():
-            weights.append(path)
+        if path.is_file() or (path.is_dir() and _is_path(source)):
+            weights += folders.files_of(path).items()
         elif _is_path(source):
             raise BadInput(
                 f"FROM {source}: no such file: {path}", hint="A path is relative to the Modelfile."
@@ -99,7 +101,7 @@ def resolved(said: Modelfile, folder: Path) -> tuple[str | None, Files]:
     files: Files = {"files": _named(weights)}
     for field, (keyword, text) in beside.items():
         if text is not None:
-            files[field] = _named([_needed(keyword, said.lines[keyword], text, folder)])
+            files[field] = _one(_needed(keyword, said.lines[keyword], text, folder))
     files["documents"] = {
         name: _document(said.lines[f"documents.{name}"], text, folder)
         for name, text in said.documents.items()
@@ -133,12 +135,16 @@ def placed(error: BadInput, lines: Mapping[str, int]) -> BadInput:
     return error
 
 
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
+def _named(files: Sequence[tuple[str, Path]]) -> dict[str, Path]:
     """Files by their names; another one of a name that is taken gets a number before it."""
     named: dict[str, Path] = {}
-    for path in paths:
-        named[path.name if path.name not in named else f"{len(named)}-{path.name}"] = path
+    for name, path in files:
+        named[name if name not in named else f"{len(named)}-{name}"] = path
     return named
+
+
+def _one(path: Path) -> dict[str, Path]:
+    return {path.name: path}
 
 
 def _path(folder: Path, text: str) -> Path:

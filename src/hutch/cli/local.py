@@ -64,6 +64,7 @@ def create(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         renderer=body.get("renderer"),
         parser=body.get("parser"),
         requires=body.get("requires"),
+        quantize=body.get("quantize", ""),
     )
     return map(progress_json, create_or_pull(local_store(), ModelName.parse(body["model"]), recipe))
 

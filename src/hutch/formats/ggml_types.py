@@ -6,6 +6,8 @@ Facts of ggml's `ggml_type` and llama.cpp's `llama_ftype`. Ids that either has d
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hutch.core.errors import BadInput
+
 
 class TensorType(NamedTuple):
     """How a tensor's numbers are packed: `block_size` numbers take `block_bytes` bytes."""
@@ -103,3 +105,19 @@ FILE_TYPES: Mapping[int, str] = {
     40: "Q1_0",
     41: "Q2_0",
 }
+
+FLOATS = ("F32", "F16", "BF16")
+BUILT_IN = (*FLOATS, "Q8_0", "Q4_0")  # what Hutch itself can write
+_ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+
+
+def known_file_type(text: str) -> str:
+    """A mixture's name, in whatever case it is written. Raises BadInput."""
+    name = _ALIASES.get(text.upper(), text.upper())
+    if name not in FILE_TYPES.values():
+        raise BadInput(
+            f"unsupported quantization type {ascii(text[:64])[1:-1]} - supported types are {', '.join(BUILT_IN)}",
+            hint="With llama.cpp's llama-quantize at hand, also its others, such as Q4_K_M.",
+            param="quantize",
+        )
+    return name

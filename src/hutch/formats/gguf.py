@@ -9,7 +9,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from math import prod
 from pathlib import Path
@@ -53,12 +53,15 @@ class GGUF:
     """A GGUF file's header. Arrays in `metadata` are array.array for numbers, tuples for all else.
 
     A string that is not UTF-8 has U+FFFD for each wrong byte: vocabularies may hold such tokens.
+    `spans` tells where each key with its value begins and ends in the file, `data_start` where the tensors begin.
     """
 
     version: int
     metadata: Mapping[str, Any]
     tensors: tuple[Tensor, ...]
     size_bytes: int
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    data_start: int = 0
     fim: tuple[str, str, str] | None = None  # the tokens before prefix, suffix and middle
 
     @property
@@ -149,7 +152,7 @@ def read(path: Path) -> GGUF:
     Raises FormatError for anything but a regular file that holds a whole, consistent model.
     """
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             source = Source(file, os.fstat(file.fileno()).st_size)
             return _read_file(source)
     except OSError as error:
@@ -163,7 +166,8 @@ def _per_layer(value: int | Sequence[int] | None, layers: int) -> Sequence[int]:
     return [value] * layers if isinstance(value, int) else value or ()
 
 
-def _open_regular(path: Path) -> FileIO:
+def open_regular(path: Path) -> FileIO:
+    """Open a file to read. Raises FormatError for a folder, a device or a pipe, OSError where it cannot be opened."""
     # Looked at before it is opened, since opening alone sets some devices off; and again once it is open,
     # since it may have been exchanged. O_NONBLOCK: a FIFO must not keep us waiting for its writer.
     _check_regular(path.stat().st_mode)
@@ -191,13 +195,13 @@ def _read_file(source: Source) -> GGUF:
     version = _read_magic_and_version(source)
     num_tensors = source.count("tensor_count", MAX_TENSORS, item_bytes=33)
     num_keys = source.count("metadata_kv_count", MAX_KEYS, item_bytes=14)
-    metadata = _read_metadata(source, num_keys)
+    metadata, spans = _read_metadata(source, num_keys)
     alignment = _alignment(metadata)
     tensors = tuple(_read_tensor(source, index, alignment) for index in range(num_tensors))
     data_start = -(-source.at // alignment) * alignment
     _check_places(tensors, source.size_bytes - data_start)
     check_model(metadata, {tensor.name: tensor.shape for tensor in tensors})
-    return GGUF(version, metadata, tensors, source.size_bytes, fim_tokens(metadata))
+    return GGUF(version, metadata, tensors, source.size_bytes, spans, data_start, fim_tokens(metadata))
 
 
 def _read_magic_and_version(source: Source) -> int:
@@ -218,15 +222,18 @@ def _read_magic_and_version(source: Source) -> int:
     return version
 
 
-def _read_metadata(source: Source, count: int) -> dict[str, Any]:
+def _read_metadata(source: Source, count: int) -> tuple[dict[str, Any], dict[str, tuple[int, int]]]:
     # gguf_metadata_kv_t
     metadata: dict[str, Any] = {}
+    spans: dict[str, tuple[int, int]] = {}
     for index in range(count):
+        start = source.at
         key = source.name(f"metadata key {index}", MAX_KEY_BYTES)
         if key in metadata:
             raise FormatError(f"metadata key {shown(key)} is there twice", hint=DAMAGED)
         metadata[key] = _read_value(source, f"metadata {shown(key)}")
-    return metadata
+        spans[key] = (start, source.at)
+    return metadata, spans
 
 
 def _read_value(source: Source, what: str) -> Any:

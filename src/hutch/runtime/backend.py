@@ -16,7 +16,7 @@ from hutch.engines.client import WorkerClient, WorkerGone
 from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
 from hutch.prompt.answer import Reader
 from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
-from hutch.runtime.embedding import embed_texts
+from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.pictures import readable
 from hutch.runtime.scheduler import Scheduler
@@ -94,8 +94,10 @@ class LocalBackend:
             for last_try in (False, True):
                 worker = await loaded.ready(self._load_timeout_s)
                 try:
+                    plan = worker.plan
+                    words = await asyncio.to_thread(word_piece, plan.weights)
                     return await embed_texts(
-                        worker.client, request, min(worker.plan.num_ctx, worker.plan.num_ubatch)
+                        worker.client, request, min(plan.num_ctx, plan.num_ubatch), words
                     )
                 except WorkerGone:
                     if last_try:

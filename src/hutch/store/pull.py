@@ -20,6 +20,7 @@ from hutch.store.wanted import Catalog, Fetched, Wanted, derived_name, parse_sou
 SOURCES = MappingProxyType(
     {
         "pypi": "hutch.store.sources.pypi",
+        "pypi-folder": "hutch.store.sources.pypi_folder",
         "https": "hutch.store.sources.https",
         "path": "hutch.store.sources.path",
     }

@@ -4,14 +4,16 @@ import json
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from hutch.core.errors import BadInput, FormatError, NotBuilt
+from hutch.core.errors import BadInput, FormatError
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, parse_digest
 from hutch.core.versions import check_requires
 from hutch.formats import gguf
+from hutch.formats.ggml_types import known_file_type
 from hutch.prompt import builtins, template
 from hutch.store import config, documents, manifests, model
 from hutch.store.blobs import Blobs
@@ -43,6 +45,7 @@ class Recipe:
     parser: str | None = None
     requires: str | None = None
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # what a listing is to tell
+    quantize: str = ""  # the number format that the weights are to have
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class Draft:
 
     layers: list[Layer]
     said: dict[str, Any]
-    created: set[str] = field(default_factory=set)  # blobs that were not there before
+    created: set[str] = field(default_factory=set)  # blobs to sweep where no name needs them in the end
 
 
 def check(recipe: Recipe) -> None:
@@ -66,6 +69,14 @@ def check(recipe: Recipe) -> None:
     config.check_info(recipe.info)
     if recipe.template:
         template.parse(recipe.template)
+    for name, _ in recipe.files:
+        place = PurePosixPath(name)
+        if not name or place.is_absolute() or ".." in place.parts or "\\" in name:
+            raise BadInput(
+                "file path must be relative", hint="Name files as they are named in the model's folder."
+            )
+    if recipe.quantize:
+        known_file_type(recipe.quantize)
     for message in recipe.messages:
         if message.get("role") not in ("system", "user", "assistant"):
             raise BadInput('message role must be one of "system", "user", or "assistant"')
@@ -132,9 +143,9 @@ def gguf_layer(draft: Draft, blobs: Blobs, digest: str, size_bytes: int) -> Laye
 def _header(blobs: Blobs, digest: str) -> gguf.GGUF:
     header = gguf.read(blobs.path(digest))
     if header.split_count > 1:
-        raise NotBuilt(
-            "a GGUF file in several pieces is not built",
-            hint="Join the pieces with llama.cpp's llama-gguf-split --merge.",
+        raise BadInput(
+            f"this GGUF file is one of the {header.split_count} of a model",
+            hint="Create the model with all of them, under their own names (-00001-of-…).",
         )
     return header
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from hutch.core.errors import BadInput, NotFound, SourceFailed
 from hutch.core.models import Model, Progress, StoredModel
 from hutch.core.names import ModelName, parse_digest
-from hutch.store import jobs, layout, listing, manifests, model, pull, recipe, sweep
+from hutch.store import jobs, layout, listing, manifests, model, pull, recipe, sweep, weights
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.jobs import Job
 from hutch.store.manifests import Manifest
@@ -104,10 +104,12 @@ class ModelStore:
             if wanted.from_model is not None:
                 recipe.from_base(draft, self.blobs, *read(self.root, wanted.from_model))
             if wanted.files:
-                yield Progress("parsing GGUF")
-                recipe.from_files(draft, self.blobs, wanted.files)
+                files = yield from weights.prepared(draft, self.blobs, wanted.files)
+                recipe.from_files(draft, self.blobs, files)
             recipe.beside(draft, self.blobs, "adapter", wanted.adapters)
             recipe.beside(draft, self.blobs, "draft", wanted.drafts)
+            if wanted.quantize:
+                yield from weights.quantized(draft, self.blobs, wanted.quantize)
             for layer in draft.layers:
                 yield Progress(f"using existing layer {layer.digest}")
             yield from recipe.said_over(draft, wanted, self.blobs)

@@ -29,7 +29,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model to fetch. `kind` names the source that can; `members` joined in order are the GGUF file."""
+    """A model to fetch. `kind` names the source that can; `members` are the GGUF file, joined in order, or what it is made of."""
 
     kind: str
     location: str = ""  # an address or a path, for the kinds that have one
@@ -38,6 +38,7 @@ class Wanted:
     members: tuple[Member, ...] = ()
     license_members: tuple[Member, ...] = ()
     notice: str = ""
+    float_type: str = ""  # of what is converted on its way; as the source has it where empty
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 

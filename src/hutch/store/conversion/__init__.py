@@ -1,0 +1,1 @@
+"""Folders of safetensors, as Hugging Face lays them out, into GGUF."""

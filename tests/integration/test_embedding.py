@@ -1,0 +1,103 @@
+"""all-minilm: pulled as safetensors, converted, and asked for vectors by every route."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server, clean_environment, free_port
+
+MODEL = "all-minilm"
+KNOWN: Any = json.loads(
+    (Path(__file__).parent.parent / "data" / "all_minilm.json").read_text(encoding="utf-8")
+)
+PROMPT: str = KNOWN["prompt"]
+
+
+@pytest.fixture(scope="module")
+def embedder(serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    folder = tmp_path_factory.mktemp("embedding-models")
+    home = str(tmp_path_factory.mktemp("embedding-home"))
+    address = f"127.0.0.1:{free_port()}"
+    subprocess.run(
+        [sys.executable, "-m", "hutch", "pull", MODEL],
+        env=clean_environment(HUTCH_HOME=home, HUTCH_MODELS=str(folder), HUTCH_HOST=address),
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    assert not list((folder / "blobs").glob("*partial*"))
+    return serve(folder)
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    return math.fsum(a * b for a, b in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)
+
+
+def test_vectors_are_ollamas_by_every_route(embedder: Server) -> None:
+    _, one = embedder.post("/api/embed", {"model": MODEL, "input": PROMPT})
+    _, two = embedder.post("/api/embed", {"model": MODEL, "input": [PROMPT, "why is the grass green?"]})
+    _, old = embedder.post("/api/embeddings", {"model": MODEL, "prompt": PROMPT})
+    _, openai = embedder.post("/v1/embeddings", {"model": MODEL, "input": PROMPT})
+    assert (one["prompt_eval_count"], two["prompt_eval_count"]) == (8, 16)
+    assert openai["usage"] == {"prompt_tokens": 8, "total_tokens": 8}
+    vectors = (one["embeddings"][0], two["embeddings"][0], old["embedding"], openai["data"][0]["embedding"])
+    for vector in vectors:
+        assert _cosine(vector, KNOWN["vector"]) > 0.99999
+        assert math.isclose(math.hypot(*vector), 1, abs_tol=1e-5)
+
+
+def test_tokens_are_counted_as_tokenizers_counts_them(embedder: Server) -> None:
+    for text, count in KNOWN["tokens"].items():
+        reply = embedder.post("/api/embed", {"model": MODEL, "input": text})[1]
+        assert reply["prompt_eval_count"] == count, text
+
+
+def test_a_batch_gives_each_text_the_vector_that_it_has_alone(embedder: Server) -> None:
+    texts = [f"{number} short texts" for number in range(40)]
+    together = embedder.post("/api/embed", {"model": MODEL, "input": texts})[1]["embeddings"]
+    for text, vector in zip(texts[::13], together[::13], strict=True):
+        alone = embedder.post("/api/embed", {"model": MODEL, "input": text})[1]["embeddings"][0]
+        assert _cosine(alone, vector) > 0.9999
+
+
+def test_what_is_too_long_is_cut_or_refused_with_its_place(embedder: Server) -> None:
+    long = "word " * 500
+    cut = embedder.post("/api/embed", {"model": MODEL, "input": long})[1]
+    same = embedder.post("/api/embed", {"model": MODEL, "input": "word " * 254})[1]
+    assert cut["prompt_eval_count"] == same["prompt_eval_count"] == 256
+    assert _cosine(cut["embeddings"][0], same["embeddings"][0]) > 0.9999
+    status, reply = embedder.post("/api/embed", {"model": MODEL, "input": ["a", long], "truncate": False})
+    assert (status, reply["error"]) == (400, "input.1: the input length exceeds the context length")
+
+
+def test_a_bad_item_is_named(embedder: Server) -> None:
+    for path in ("/api/embed", "/v1/embeddings"):
+        status, reply = embedder.post(path, {"model": MODEL, "input": ["a", "b", "c", 4]})
+        assert status == 400
+        assert "input.3: Input should be a valid string" in json.dumps(reply)
+
+
+def test_dimensions_cut_and_make_of_unit_length_again(embedder: Server) -> None:
+    vector = embedder.post("/api/embed", {"model": MODEL, "input": PROMPT, "dimensions": 64})[1][
+        "embeddings"
+    ][0]
+    assert len(vector) == 64
+    assert math.isclose(math.hypot(*vector), 1, abs_tol=1e-6)
+    assert _cosine(vector, KNOWN["vector"][:64]) > 0.9999
+
+
+def test_it_is_told_of_as_what_it_is(embedder: Server) -> None:
+    shown = embedder.post("/api/show", {"model": MODEL})[1]
+    assert shown["capabilities"] == ["embedding"]
+    assert shown["details"]["quantization_level"] == "F16"
+    assert shown["details"]["family"] == "bert"
+    assert "num_ctx" in shown["parameters"]
+    (running,) = embedder.get("/api/ps")["models"]
+    assert running["context_length"] == 256
+    assert running["size"] < 400 << 20
