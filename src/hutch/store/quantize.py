@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hutch import config
+from hutch import config, places
 from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.formats import ggml_numbers
 from hutch.formats.ggml_types import BUILT_IN, FLOATS, TENSOR_TYPES
 from hutch.formats.gguf_writer import FILE_TYPE_IDS, TYPE_IDS, NewGGUF, NewTensor, entry
+from hutch.store.engines import installed
 
 _LOOK_EVERY_S = 0.2
 # What llama.cpp's own tool leaves alone: small, and every number of it counts.
@@ -34,10 +35,12 @@ def requantized(source: NewGGUF, type_name: str) -> NewGGUF:
 
 
 def binary() -> Path | None:
-    """The llama-quantize that the settings name, or that lies beside the llama-server that they name."""
+    """The llama-quantize that the settings name, or that of an engine: first the one in use, then any that was built."""
     settings = config.load()
-    server = settings.llama_server
-    candidates = (settings.llama_quantize, server and server.with_name(f"llama-quantize{server.suffix}"))
+    known = installed.engines(places.engines(), settings.llama_server)
+    servers = [Path(engine.path) for engine in sorted(known, key=lambda each: not each.in_use) if engine.path]
+    beside = [server.with_name(f"llama-quantize{server.suffix}") for server in servers]
+    candidates = (settings.llama_quantize, *beside)
     return next((path for path in candidates if path is not None and path.is_file()), None)
 
 
@@ -53,7 +56,11 @@ def quantize_with_binary(
     command = [str(llama_quantize), str(source), str(target), type_name]
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            env=places.worker_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
     except OSError as problem:
         raise BadInput(f"{llama_quantize} cannot be run: {problem.strerror}") from problem
