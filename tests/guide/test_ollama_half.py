@@ -250,7 +250,6 @@ def test_the_python_program_runs_as_printed(shell: Shell) -> None:
     assert done.stdout.strip()
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js")
 @pytest.mark.parametrize("is_up", [True, False])
 def test_the_javascript_program_runs_as_printed(shell: Shell, tmp_path: Path, is_up: bool) -> None:
     """With stand-ins for its two libraries, of which the second sends one request when it gets its route."""
