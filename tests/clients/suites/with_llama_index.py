@@ -1,6 +1,7 @@
 """`llama-index-llms-ollama` against a Hutch server."""
 
 import asyncio
+import os
 
 import pytest
 from llama_index.core.llms import ChatMessage
