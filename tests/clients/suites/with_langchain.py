@@ -17,7 +17,7 @@ class TestChat(ChatModelIntegrationTests):
     @property
     def chat_model_params(self) -> dict:
         """How it is made."""
-        return {"model": "llama3.1", "temperature": 0, "num_predict": 400}
+        return {"model": "llama3.1", "temperature": 0, "num_predict": 400, "repeat_penalty": 1.3}
 
     @property
     def supports_json_mode(self) -> bool:
