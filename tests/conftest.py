@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+# Whoever runs the tests in the background may have SIGINT ignored, which the programs under test would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MODEL = "smollm2:135m"
 
 

@@ -17,8 +17,7 @@ from hutch import config, places
 from hutch.cli import columns, plain, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
-from hutch.store import catalog, layout, listing, sweep
-from hutch.store.engines import installed
+from hutch.store import catalog, installed, layout, listing, sweep
 
 _LITTLE_DISK_BYTES = 2 * 10**9
 _LITTLE_MEMORY_BYTES = 10**9

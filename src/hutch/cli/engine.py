@@ -14,8 +14,8 @@ from hutch.cli import columns, plain
 from hutch.core import models
 from hutch.core.errors import BadInput
 from hutch.runtime import machine
+from hutch.store import installed
 from hutch.store.engines import build as building
-from hutch.store.engines import installed
 
 _EVERY = 10  # of a hundred: how often a build tells how far it is where there is no terminal
 

@@ -27,7 +27,7 @@ from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder
-from hutch.store.engines import installed
+from hutch.store import installed
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_MODELS = 3

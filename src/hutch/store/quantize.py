@@ -10,7 +10,7 @@ from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.formats import ggml_numbers
 from hutch.formats.ggml_types import BUILT_IN, FLOATS, TENSOR_TYPES
 from hutch.formats.gguf_writer import FILE_TYPE_IDS, TYPE_IDS, NewGGUF, NewTensor, entry
-from hutch.store.engines import installed
+from hutch.store import installed
 
 _LOOK_EVERY_S = 0.2
 # What llama.cpp's own tool leaves alone: small, and every number of it counts.

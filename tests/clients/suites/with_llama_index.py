@@ -11,8 +11,14 @@ from llama_index.llms.ollama import Ollama
 @pytest.fixture
 def llm() -> Ollama:
     """A model with short answers."""
+    return model(num_predict=24)
+
+
+def model(num_predict: int, **more: bool) -> Ollama:
+    """The model, at the server that is tested."""
+    options = {"num_predict": num_predict, "temperature": 0}
     return Ollama(
-        model="llama3.2", request_timeout=60, additional_kwargs={"num_predict": 24, "temperature": 0}
+        "llama3.2", os.environ["OLLAMA_HOST"], request_timeout=60, additional_kwargs=options, **more
     )
 
 
@@ -43,7 +49,4 @@ def test_async(llm: Ollama) -> None:
 
 
 def test_json(llm: Ollama) -> None:
-    shaped = Ollama(
-        model="llama3.2", request_timeout=60, json_mode=True, additional_kwargs={"num_predict": 64}
-    )
-    assert shaped.complete("Name a colour as JSON.").text.startswith("{")
+    assert model(num_predict=64, json_mode=True).complete("Name a colour as JSON.").text.startswith("{")

@@ -18,7 +18,7 @@ from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
 from hutch.runtime.scheduler import Scheduler, _check_runs
 from hutch.runtime.worker import SocketFolder
-from hutch.store.engines import installed
+from hutch.store import installed
 from tests.gguf_files import tiny_model
 
 SMALL, OTHER = ModelName.parse("small"), ModelName.parse("other")

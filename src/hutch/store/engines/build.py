@@ -15,8 +15,8 @@ from typing import IO
 from hutch import places
 from hutch.core.errors import Conflict, EngineFailed, NoRoom, NotFound
 from hutch.core.models import Progress
-from hutch.store import room
-from hutch.store.engines import installed, source
+from hutch.store import installed, room
+from hutch.store.engines import source
 from hutch.store.lock import Lock
 
 KINDS = ("cpu", "cuda")

@@ -14,8 +14,9 @@ import pytest
 
 from hutch.cli.main import main
 from hutch.core.errors import Conflict, EngineFailed, NoRoom, NotFound, SourceFailed
+from hutch.store import installed
 from hutch.store.engines import build as building
-from hutch.store.engines import installed, source
+from hutch.store.engines import source
 from hutch.store.lock import Lock
 from tests.conftest import clean_environment
 from tests.unit.store.things import digest_of, pip_alone

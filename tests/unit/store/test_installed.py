@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hutch.core.errors import BadInput, Conflict, EngineFailed, NotFound
-from hutch.store.engines import installed
-from hutch.store.engines.installed import Engine
+from hutch.store import installed
+from hutch.store.installed import Engine
 
 
 def put(root: Path, name: str, kind: str = "cpu") -> Path:
