@@ -95,6 +95,7 @@ def _beside(params: Any, engine: Any, plan: LaunchPlan) -> None:
         adapters[-1].path, adapters[-1].scale = path, 1.0
     params.lora_adapters = adapters
     params.mmproj.path = plan.projector
+    params.mmproj_use_gpu = plan.num_gpu_layers != 0
     if plan.draft_num_predict:
         speculative = params.speculative
         speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
@@ -146,6 +147,7 @@ def _arguments_beside(plan: LaunchPlan) -> list[str]:
         args += ["--lora", f'"{path}"' if "," in path else path]  # it takes a list with commas
     if plan.projector:
         args += ["--mmproj", plan.projector]
+        args += ["--no-mmproj-offload"] if plan.num_gpu_layers == 0 else []
     if plan.draft_num_predict:
         args += ["--spec-type", "draft-simple", "--spec-draft-model", plan.draft]
         args += ["--spec-draft-n-max", str(plan.draft_num_predict)]

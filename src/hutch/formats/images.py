@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from hutch.core.errors import FormatError
 
 PNG, JPEG, GIF, BMP, WEBP = "image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp"
+_MAX_SEGMENTS = 4096  # of a JPEG, before its first frame
+_STEP_BYTES = 1 << 20
+_SLACK_BYTES = 64 << 10
 MAX_PIXELS = 50_000_000  # of one image: 150 MB where the engine unpacks it
 _HINT = "Send a PNG, JPEG, GIF, BMP or WebP image."
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # markers among JPEG's frames that are none
@@ -40,14 +43,19 @@ def check_inflates(data: bytes) -> None:
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     if colour not in _CHANNELS or depth > 16:
         raise FormatError("the image is no PNG that can be read", hint=_HINT)
-    # Interlaced, a row may come in pieces, each with a byte of its own.
-    left_bytes = (width * _CHANNELS[colour] * depth // 8 + 16) * (height + 8) * 2
+    # Each row has a byte of its own; interlaced, there are twice as many rows, each filled up to a byte.
+    left_bytes = -(-width * _CHANNELS[colour] * depth // 8) * height + 4 * (height + 8) + _SLACK_BYTES
     unpacking = zlib.decompressobj()
     try:
         for chunk in _png_data(data):
-            left_bytes -= len(unpacking.decompress(chunk, left_bytes))
-            if left_bytes <= 0 or unpacking.unconsumed_tail:
-                raise FormatError("the image unpacks to far more than its pixels need", hint=_HINT)
+            packed = chunk
+            while packed:  # in steps, of which nothing is kept but the count
+                left_bytes -= len(unpacking.decompress(packed, _STEP_BYTES))
+                packed = unpacking.unconsumed_tail
+                if left_bytes < 0:
+                    raise FormatError("the image unpacks to far more than its pixels need", hint=_HINT)
+            if unpacking.eof:
+                break
     except zlib.error as error:
         raise FormatError(f"the image is damaged: {error}", hint=_HINT) from error
 
@@ -75,15 +83,20 @@ def _png(data: bytes) -> tuple[int, int]:
 def _jpeg(data: bytes) -> tuple[int, int]:
     """From the first frame's header, past all that stands before it."""
     at = 2
-    while True:
-        while data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
-            at += 1
+    for _ in range(_MAX_SEGMENTS):
+        if data[at] != 0xFF:
+            break
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
-        is_alone = marker == 0x01 or 0xD0 <= marker <= 0xD8
-        at += 2 if is_alone else 2 + struct.unpack_from(">H", data, at + 2)[0]
+        if marker == 0xFF:  # fills
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stands alone
+            at += 2
+        else:
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise FormatError("the image is no JPEG that can be read", hint=_HINT)
 
 
 def _gif(data: bytes) -> tuple[int, int]:

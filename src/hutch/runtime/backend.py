@@ -141,7 +141,9 @@ class LocalBackend:
 
 async def _told(request: GenerateRequest, loaded: LoadedModel) -> Sequence[Message]:
     """The whole conversation, with what the model knows of its documents."""
-    messages = await readable(conversation(request, loaded.voice.model))
+    messages: Sequence[Message] = conversation(request, loaded.voice.model)
+    if loaded.voice.model.projectors:  # else they are refused, unopened
+        messages = await readable(messages)
     if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
         return messages
     return await asyncio.to_thread(knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context))

@@ -76,7 +76,7 @@ def voice_of(model: Model, facts: GGUF) -> Voice:
         return Voice(model, facts, templates.parse(model.template), None, plain, knowledge)
     except BadInput as error:
         if not own:
-            return Voice(model, facts, None, error, None)
+            return Voice(model, facts, None, error, None, knowledge)
         _log.warning("%s: using the template inside the file: %s", model.name.short, error.message)
         return Voice(model, facts, None, None, plain, knowledge)
 

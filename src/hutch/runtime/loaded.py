@@ -40,6 +40,7 @@ class LoadedModel:
         self.keep_alive_s = 0.0
         self.idle_since = time.monotonic()
         self.memory_bytes = 0
+        self.vram_bytes = 0  # at most, by the plan
         self.worker: Worker | None = None
         self._sockets = sockets
         self._changed = asyncio.Event()

@@ -148,13 +148,16 @@ class Scheduler:
             await self._make_way(old)
         need_bytes = memory_need_bytes(plan, facts, files)
         await self._make_room(model.name, need_bytes)
+        beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram:
-            plan = within_vram(plan, facts, self._free_vram_bytes())
+            plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
         loaded.memory_bytes = need_bytes
+        if plan.num_gpu_layers:
+            loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
         loaded.begin(self._settings.keep_alive if keep_alive_s is None else keep_alive_s)
         self._residents.add(loaded)
         try:
@@ -170,8 +173,7 @@ class Scheduler:
         return loaded
 
     def _free_vram_bytes(self) -> int:
-        taken = (vram_bytes(loaded.plan, loaded.voice.facts) for loaded in self._residents.everyone())
-        return self._settings.max_vram - sum(taken)
+        return self._settings.max_vram - sum(loaded.vram_bytes for loaded in self._residents.everyone())
 
     async def _make_way(self, old: LoadedModel) -> None:
         """Have the same model, loaded otherwise, go first. Raises Busy where its requests do not end."""

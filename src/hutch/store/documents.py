@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 
+from hutch import places
 from hutch.core.errors import BadInput, FormatError
 from hutch.core.models import Document, Progress
 from hutch.formats import text
@@ -86,6 +87,7 @@ def _text_of_pdf(data: bytes, where: str) -> str:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "hutch.formats.pdf_text"],
+            env=places.worker_environment(),
             input=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

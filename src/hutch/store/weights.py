@@ -36,8 +36,9 @@ def prepared(draft: Draft, blobs: Blobs, files: Files) -> Generator[Progress, No
     paths = {name: _blob(blobs, name, digest) for name, digest in files}
     if is_folder:
         module: Any = importlib.import_module("hutch.store.conversion.architectures")
-        added = yield from written(blobs, module.converted(paths), "converting model")
-        return _replaced(draft, files, set(paths), added)
+        folder = {name: path for name, path in paths.items() if not name.lower().endswith(".gguf")}
+        added = yield from written(blobs, module.converted(folder), "converting model")
+        return _replaced(draft, files, set(folder), added)
     shards = {name: path for name, path in paths.items() if _SHARD.fullmatch(name)}
     if len(shards) > 1 or any(gguf.read(path).split_count > 1 for path in shards.values()):
         added = yield from written(blobs, merged(shards), "merging GGUF")

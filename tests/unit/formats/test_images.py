@@ -1,5 +1,7 @@
 """Images judged by their first bytes."""
 
+import struct
+import tracemalloc
 import zlib
 from itertools import pairwise
 
@@ -55,7 +57,7 @@ def test_a_size_beyond_all_bounds_is_refused_unopened(make: object) -> None:
         (files.png()[:20], "no PNG"),
         (b"\xff\xd8\xff", "broken off"),
         (files.jpeg(5, 5)[:30], "broken off"),
-        (b"\xff\xd8\xff\xe0\0\0" + b"\xff\xe0\0\0" * 50, "broken off"),
+        (b"\xff\xd8\xff\xe0\0\0" + b"\xff\xe0\0\0" * 50, "no JPEG"),
         (b"GIF89a\1", "broken off"),
         (b"BM\0", "broken off"),
         (b"RIFF\0\0\0\0WEBPVP8X", "broken off"),
@@ -95,3 +97,30 @@ def test_a_damaged_png_is_refused() -> None:
     data[43] ^= 0xFF
     with pytest.raises(FormatError, match="damaged"):
         images.check_inflates(bytes(data))
+
+
+def _wide_png(rows: bytes, more: int = 0) -> bytes:
+    """A PNG of a million pixels in one row: its data packed, and as many chunks of a byte after its end."""
+    header = struct.pack(">IIBBBBB", 1_000_000, 1, 16, 6, 0, 0, 0)
+    pieces = [zlib.compress(rows, 9), *([b"x"] * more)]
+    chunks = b"".join(struct.pack(">I", len(piece)) + b"IDAT" + piece + bytes(4) for piece in pieces)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + bytes(4) + chunks
+
+
+def test_a_bomb_is_unpacked_in_steps() -> None:
+    bomb = _wide_png(bytes(30 << 20))
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="unpacks to far more"):
+        images.check_inflates(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+def test_what_follows_the_end_of_the_data_is_not_unpacked() -> None:
+    images.check_inflates(_wide_png(b"row", more=200_000))
+
+
+@pytest.mark.parametrize("filler", [b"\0", b"\xff\x01", b"\xff\xe0\0\2", b"\xff"])
+def test_a_jpeg_without_a_frame_is_refused_soon(filler: bytes) -> None:
+    with pytest.raises(FormatError):
+        images.checked_type(b"\xff\xd8\xff\xe0" + b"\0\2" + filler * (8 << 20))

@@ -52,7 +52,7 @@ def _convert(folder: Folder, architecture: str) -> NewGGUF:
         "attention.value_length": head,
         "attention.layer_norm_rms_epsilon": folder.number("rms_norm_eps", 1e-6),
         "rope.dimension_count": head,
-        "rope.freq_base": folder.number("rope_theta", 10_000.0),
+        "rope.freq_base": folder.number("rope_theta", _rope(folder).get("rope_theta", 10_000.0)),
         "vocab_size": vocab_size,
     }
     metadata: dict[str, Any] = {"general.architecture": architecture, "general.type": "model"}
@@ -72,9 +72,23 @@ def _check(folder: Folder) -> None:
                 f"config.json: {key} is not built",
                 hint="Convert the model with llama.cpp, and give the GGUF file.",
             )
+    if _rope(folder).get("rope_type", "default") != "default":
+        raise NotBuilt(
+            "config.json: rope_parameters other than default are not built",
+            hint="Convert the model with llama.cpp, and give the GGUF file.",
+        )
     window, context = config.get("sliding_window"), config.get("max_position_embeddings")
     if window is not None and config.get("use_sliding_window", True) and window != context:
         raise NotBuilt("config.json: sliding_window is not built", hint="Convert the model with llama.cpp.")
+
+
+def _rope(folder: Folder) -> Mapping[str, Any]:
+    """What newer files say of rotary positions in one place. Raises FormatError where it is no number."""
+    said = folder.config.get("rope_parameters") or {}
+    theta = said.get("rope_theta", 1.0) if isinstance(said, dict) else None
+    if not isinstance(theta, int | float) or isinstance(theta, bool) or not 0 < theta < 1e12:
+        raise FormatError("config.json: rope_parameters cannot be read")
+    return said
 
 
 def _tensors(folder: Folder, said: Mapping[str, Any], *, is_paired: bool) -> Iterator[NewTensor]:

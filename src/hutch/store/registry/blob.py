@@ -50,6 +50,7 @@ def have(registry: Registry, layer: Layer, blobs: Blobs, split: Split) -> Genera
             partial.parent.mkdir(parents=True, exist_ok=True)
         todo = parts.noted(partial, layer.size_bytes)
         resumed = any(part.completed_bytes for part in todo)
+        num_rangeless = 0
         while True:
             if not todo:
                 _clear(partial)
@@ -57,6 +58,12 @@ def have(registry: Registry, layer: Layer, blobs: Blobs, split: Split) -> Genera
             try:
                 yield from _download(registry, layer, partial, todo, split)
             except _NoRanges:
+                num_rangeless += 1
+                if num_rangeless > registry.patience.tries:
+                    raise SourceFailed(
+                        "the registry breaks off, and cannot send the rest alone",
+                        hint="Try again, or ask whoever runs the registry or the proxy before it for ranges.",
+                    ) from None
                 _clear(partial)
                 todo, resumed = [Part(0, 0, layer.size_bytes)], False
                 continue
