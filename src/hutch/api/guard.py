@@ -1,5 +1,6 @@
 """The guard against web pages that reach for a server on the reader's own machine."""
 
+import functools
 import ipaddress
 import re
 import socket
@@ -57,6 +58,7 @@ class Guard:
         return await self._app(scope, receive, send)
 
 
+@functools.lru_cache(maxsize=256)
 def _is_own(host_header: str) -> bool:
     """Whether a Host header names this machine or its own network, not a name that somebody else resolves."""
     try:

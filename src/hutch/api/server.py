@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as StarletteRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hutch import __version__, app, config, places
 from hutch.api import ollama_cloud
@@ -68,13 +68,34 @@ def create_app(parts: app.App, address: Address, activity: Activity) -> ASGIApp:
     )
     routed.router.redirect_slashes = isinstance(parts.authenticator, Open)  # a redirect asks for no key
     origins = origin_pattern(parts.settings.origins)
-    guarded = Guard(routed, origins=origins, check_host=address.is_loopback)
+    guarded = Guard(_Direct(routed), origins=origins, check_host=address.is_loopback)
     return Counted(guarded, activity=activity, uncounted=[route.path for route in routes if route.public])
 
 
 def served(gate: Gate, route: Route) -> StarletteRoute:
     """A route behind the gate. Raises TypeError where it declares no action."""
     return StarletteRoute(route.path, gate.endpoint(route), methods=list(route.methods))
+
+
+class _Direct:
+    """Goes to the route of a method and a whole path without a search, and past Starlette's wrappers around each send.
+
+    Paths with parameters, and what there is no route for, are left to Starlette.
+    """
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+        self._endpoints: dict[tuple[str, str], ASGIApp] = {
+            (method, route.path): route.endpoint
+            for route in app.routes
+            if isinstance(route, StarletteRoute) and not route.param_convertors
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        where = scope.get("method", ""), scope.get("path", "")
+        await self._endpoints.get(where, self._app)(scope, receive, send)
 
 
 def serve(address: Address, idle_exit_s: float | None = None) -> None:

@@ -4,8 +4,8 @@ Dialects translate to these at the edge. An engine never sees a dialect, a diale
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from hutch.core.names import ModelName
 
@@ -64,8 +64,7 @@ class Sampling:
 
     def over(self, below: "Sampling") -> "Sampling":
         """These values, and those of `below` where this says nothing."""
-        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        return replace(below, **said)
+        return _over(self, below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,16 @@ class LoadOptions:
 
     def over(self, below: "LoadOptions") -> "LoadOptions":
         """These values, and those of `below` where this says nothing."""
-        said = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        return replace(below, **said)
+        return _over(self, below)
+
+
+_Options = TypeVar("_Options", Sampling, LoadOptions)
+
+
+def _over(above: _Options, below: _Options) -> _Options:
+    # Every request does this several times before its first token: `fields` and `replace` would take five times as long.
+    names = above.__slots__
+    return type(above)(*[getattr(below if getattr(above, name) is None else above, name) for name in names])
 
 
 @dataclass(frozen=True, slots=True)

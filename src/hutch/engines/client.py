@@ -17,6 +17,7 @@ from hutch.engines.protocol import Endpoint
 
 _DIED = "the model's worker ended before the answer did"
 _HINT = "Send the request again; `hutch logs MODEL` tells why the worker ended."
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_EVENT_BYTES = 16 << 20
 _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
 
@@ -196,7 +197,7 @@ async def _check_status(exchange: _Exchange) -> None:
 
 def _json(body: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(body).encode()
     except ValueError as error:
         raise BadInput("NaN and Infinity are no JSON numbers", hint="Leave them out.") from error
 

@@ -121,7 +121,6 @@ def with_pictures(body: Mapping[str, Any], images: Sequence[Image], mark: str, m
 def _sampling(sampling: Sampling) -> JsonDict:
     body: JsonDict = {
         "stream": True,
-        "return_progress": True,  # a word after each step: the engine notices a closed connection by it
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,

@@ -124,6 +124,7 @@ class LocalBackend:
                         **await _pictured(worker.client, job),
                         "id_slot": lease.index,
                         "cache_prompt": reuse,
+                        "return_progress": _takes_steps(job, worker.plan.num_batch),
                     }
                     if worker.plan.context_shift and body["n_predict"] < 0:
                         body["n_predict"] = _MAX_CONTEXTS * worker.plan.num_ctx  # every answer ends
@@ -187,6 +188,15 @@ async def _pictured(client: WorkerClient, job: Job) -> Mapping[str, Any]:
         return job.body
     marker = (await client.get("/props"))["media_marker"]
     return with_pictures(job.body, job.images, job.mark, marker)
+
+
+def _takes_steps(job: Job, num_batch: int) -> bool:
+    """Whether the prompt may take several steps. The engine then says a word after each: it notices a closed connection by it.
+
+    Before a single step's end there is nobody to tell, and each word costs the first token a moment.
+    """
+    prompt = job.body.get("prompt")
+    return not isinstance(prompt, str) or len(prompt.encode()) >= num_batch  # no token without a byte
 
 
 def _nothing_of(chunk: Chunk) -> Chunk:

@@ -102,11 +102,10 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
     """The worker's call that answers this request. Raises BadInput where the model cannot do it."""
     template = templates.parse(request.template) if request.template else voice.template
     _check(request, voice, template)
-    sampling = sampling_of(request, voice.model)
     if request.prompt is not None:
         prompt = _infill(request, voice, template) if request.suffix else request.prompt
         text = prompt if isinstance(prompt, str) else ""
-        return Job(TEXT_PATH, completion_body(prompt, request, sampling), text)
+        return Job(TEXT_PATH, completion_body(prompt, request, sampling_of(request, voice.model)), text)
     if template is not None and (request.template or _suffices(template, request)):
         return _templated(request, voice, messages, template)
     if voice.complaint is not None:
@@ -117,7 +116,8 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
         request = replace(request, think=_level(request.think, voice))
     if request.tools or "thinking" in can or any(message.images for message in messages):
         marks = Marks(_THINK) if request.think else None
-        return Job(CHAT_PATH, chat_body(messages, request, sampling), key, marks=marks)
+        body = chat_body(messages, request, sampling_of(request, voice.model))
+        return Job(CHAT_PATH, body, key, marks=marks)
     # An answer that is nothing but text is not to be parsed: the engine would do so anew with every token.
     if voice.jinja is not None and voice.jinja.can_render(messages):
         return text_job(request, voice, voice.jinja.render(messages))

@@ -3,6 +3,7 @@
 Ollama's layout: `blobs/sha256-<hex>` and `manifests/<host>/<namespace>/<model>/<tag>`. Imports little: listings use it.
 """
 
+import functools
 import os
 import stat
 from pathlib import Path
@@ -35,6 +36,7 @@ def blob_path(root: Path, digest: str) -> Path:
     return root / "blobs" / digest.replace(":", "-")
 
 
+@functools.lru_cache(maxsize=256)  # every request looks whether its name still means the same
 def manifest_path(root: Path, name: ModelName) -> Path:
     """Where a model's manifest lies. A checked name cannot lead out of the folder. Raises BadInput."""
     if max(map(len, name)) > _MAX_FILE_NAME_CHARS:  # a host may be longer than file systems allow

@@ -28,7 +28,6 @@ def completion(**fields: Any) -> dict[str, Any]:
 
 SAMPLED = {
     "stream": True,
-    "return_progress": True,
     "temperature": 0.8,
     "top_k": 40,
     "top_p": 0.9,
