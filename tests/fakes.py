@@ -100,6 +100,10 @@ class FakeBackend:
         self.seen.append(request)
         return request.messages[-1].content if request.messages else f"{request.prompt}|{request.suffix}"
 
+    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
+        """A token for each word."""
+        return tuple(range(len(text.split())))
+
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """A vector that counts up from the text's length."""
         self.seen.append(request)

@@ -1,57 +1,15 @@
 """What the backend is asked for: the same internal request, in whichever dialect it was said."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from hutch.core.chat import EmbedRequest, GenerateRequest, LoadOptions, Message, Sampling, ToolCall
-from tests.contract.test_golden import front
-from tests.fakes import FakeBackend
+from hutch.core.chat import EmbedRequest, LoadOptions, Message, Sampling, ToolCall
+from tests.contract.house import Front
 
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 OTHER_TOOL = {"type": "function", "function": {"name": "clock"}}
-
-
-class Front:
-    """The front, and what its backend was asked for last."""
-
-    def __init__(self, client: TestClient, backend: FakeBackend) -> None:
-        self._client = client
-        self.backend = backend
-
-    def asks(self, path: str, **body: Any) -> GenerateRequest:
-        """The internal request of this body."""
-        reply = self._client.post(path, json={"model": "tiny", "stream": False, **body})
-        assert reply.status_code == 200, reply.text
-        request = self.backend.seen[-1]
-        assert isinstance(request, GenerateRequest)
-        return request
-
-    def post(self, path: str, body: Any) -> Any:
-        """The JSON of a reply."""
-        return self._client.post(path, json={"model": "tiny", **body}).json()
-
-    def refuses(self, path: str, **body: Any) -> str:
-        """The text of a 400."""
-        count = len(self.backend.seen)
-        reply = self._client.post(path, json={"model": "tiny", "stream": False, **body})
-        assert reply.status_code == 400, reply.text
-        assert len(self.backend.seen) == count
-        return reply.text
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """The front of this module."""
-    backend = FakeBackend()
-    folder = tmp_path_factory.mktemp("front")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HUTCH_HOME", str(folder))
-        with front(folder, backend) as client:
-            yield Front(client, backend)
 
 
 def test_a_prompt_is_a_message_of_the_user(house: Front) -> None:

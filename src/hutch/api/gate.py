@@ -49,9 +49,10 @@ class Gate:
             return error_response(route.dialect, internal_error())
 
     def principal(self, request: Request) -> Principal:
-        """Who sends this. Raises Unauthenticated."""
+        """Who sends this, by a bearer token or, as Anthropic's clients do, by `x-api-key`. Raises Unauthenticated."""
         scheme, _, credential = request.headers.get("authorization", "").partition(" ")
-        return self._authenticator.principal(credential.strip() if scheme.lower() == "bearer" else "")
+        bearer = credential.strip() if scheme.lower() == "bearer" else ""
+        return self._authenticator.principal(bearer or request.headers.get("x-api-key", ""))
 
     async def _body(self, request: Request, route: Route) -> object:
         assert route.body is not None  # noqa: S101

@@ -248,7 +248,7 @@ class ChatBody(_Common):
             raise BadInput("[] is too short - 'messages'", param="messages")
         if len(self.messages) > MAX_MESSAGES:
             raise BadInput(f"messages: more than {MAX_MESSAGES}", param="messages")
-        tools, choice = _choose_tools(checked_tools(self.tools), self.tool_choice)
+        tools, choice = choose_tools(checked_tools(self.tools), self.tool_choice)
         _ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
@@ -359,10 +359,10 @@ def _format(value: JsonDict | None) -> Any:
     return checked_schema(schema, "response_format")
 
 
-def _choose_tools(
+def choose_tools(
     tools: tuple[JsonDict, ...], choice: str | JsonDict | None
 ) -> tuple[tuple[JsonDict, ...], str | None]:
-    """Which tools the model is shown, and whether it has to call one."""
+    """Which tools the model is shown, and whether it has to call one. Raises BadInput."""
     if isinstance(choice, dict):  # the engine knows no named choice: it gets that one tool, and must call it
         name = (
             (choice.get("function") or {}).get("name") if isinstance(choice.get("function"), dict) else None

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hutch import __version__, app, config, places
 from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
+from hutch.api.anthropic_chat import AnthropicChat
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
@@ -49,6 +50,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
     """Every route that a server has."""
     routes = (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
+        *AnthropicChat(parts.backend).routes(),
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),

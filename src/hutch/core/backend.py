@@ -47,6 +47,9 @@ class Backend(Protocol):
     async def render(self, request: GenerateRequest) -> str:
         """The text that the model would be sent for this request. Nothing is generated."""
 
+    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
+        """The tokens of a text as a prompt has them: with those that begin every prompt."""
+
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors."""
 

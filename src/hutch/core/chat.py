@@ -157,6 +157,7 @@ class Chunk:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    stopped_by: str = ""  # the stop text that ended the answer, where that is known
     usage: Usage | None = None
     context: tuple[int, ...] = ()
 

@@ -105,6 +105,7 @@ def completion_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chun
         text=event.get("content") or "",
         logprobs=_logprobs(event.get("completion_probabilities"), top_logprobs),
         finish_reason=finish,
+        stopped_by=event.get("stopping_word") or "",
         usage=_usage(event["timings"]) if finish and "timings" in event else None,
     )
 

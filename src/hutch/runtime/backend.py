@@ -62,6 +62,12 @@ class LocalBackend:
             worker = await loaded.ready(self._load_timeout_s)
             return await _rendered(worker.client, job)
 
+    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
+        """The tokens of a text as a prompt has them: with those that begin every prompt."""
+        async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
+            worker = await loaded.ready(self._load_timeout_s)
+            return await _tokens(worker.client, text)
+
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors, in one call of the worker."""
         began = time.monotonic()
@@ -177,8 +183,7 @@ async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> A
         raise EngineFailed("the model's worker ended before the answer did", hint="Send the request again.")
     if request.want_context:
         text = await _rendered(client, job) + "".join(said)
-        reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
-        last = replace(last, context=(*request.context, *reply["tokens"]))
+        last = replace(last, context=(*request.context, *await _tokens(client, text)))
     yield replace(last, usage=last.usage or Usage())
 
 
@@ -203,6 +208,11 @@ def _nothing_of(chunk: Chunk) -> Chunk:
     """A chunk of an answer of no tokens: the engine writes one also where none was asked for."""
     usage = chunk.usage and replace(chunk.usage, completion_tokens=0, decode_s=0.0)
     return Chunk(finish_reason=chunk.finish_reason and "length", usage=usage)
+
+
+async def _tokens(client: WorkerClient, text: str) -> tuple[int, ...]:
+    reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+    return tuple(reply["tokens"])
 
 
 async def _rendered(client: WorkerClient, job: Job) -> str:
