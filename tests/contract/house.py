@@ -12,12 +12,12 @@ class Front:
     """The front, and what its backend was asked for last."""
 
     def __init__(self, client: TestClient, backend: FakeBackend) -> None:
-        self._client = client
+        self.client = client
         self.backend = backend
 
     def asks(self, path: str, **body: Any) -> GenerateRequest:
         """The internal request of this body."""
-        reply = self._client.post(path, json={"model": "tiny", "stream": False, **body})
+        reply = self.client.post(path, json={"model": "tiny", "stream": False, **body})
         assert reply.status_code == 200, reply.text
         request = self.backend.seen[-1]
         assert isinstance(request, GenerateRequest)
@@ -25,12 +25,12 @@ class Front:
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON of a reply."""
-        return self._client.post(path, json={"model": "tiny", **body}).json()
+        return self.client.post(path, json={"model": "tiny", **body}).json()
 
     def refuses(self, path: str, **body: Any) -> str:
         """The text of a 400."""
         count = len(self.backend.seen)
-        reply = self._client.post(path, json={"model": "tiny", "stream": False, **body})
+        reply = self.client.post(path, json={"model": "tiny", "stream": False, **body})
         assert reply.status_code == 400, reply.text
         assert len(self.backend.seen) == count
         return reply.text

@@ -35,7 +35,8 @@ _CHANGING = (
     (re.compile(r'"created_at": ?"[^"]+Z"'), '"created_at":"<time>"'),
     (re.compile(r'"created": ?\d{10}'), '"created":0'),
     (re.compile(r'"(chatcmpl|cmpl)-[0-9a-f]{32}"'), r'"\1-<id>"'),
-    (re.compile(r'"msg_[0-9a-f]{32}"'), '"msg_<id>"'),
+    (re.compile(r'"(msg|resp|rs|fc|call)_[0-9a-f]{32}"'), r'"\1_<id>"'),
+    (re.compile(r'"(created_at|completed_at)": ?\d{10}'), r'"\1":0'),
     (re.compile(r"FROM /[^ ]*/models/blobs/"), "FROM <models>/blobs/"),
     (re.compile(r"internal error [0-9a-f]{8}"), "internal error <number>"),
 )
@@ -105,6 +106,7 @@ def test_every_dialect_is_written_down() -> None:
     assert folders.count("ollama") > 50
     assert folders.count("openai") > 40
     assert folders.count("anthropic") > 30
+    assert folders.count("responses") > 40
 
 
 def main() -> None:

@@ -197,14 +197,14 @@ def test_embeddings_are_asked_for_alike(house: Front) -> None:
         ("/api/embed", {"input": ["a"], "dimensions": 2}),
         ("/v1/embeddings", {"input": "a", "dimensions": 2}),
     ):
-        assert house._client.post(path, json={"model": "tiny", **body}).status_code == 200
+        assert house.client.post(path, json={"model": "tiny", **body}).status_code == 200
         request = house.backend.seen[-1]
         assert isinstance(request, EmbedRequest)
         assert request.texts == ("a",)
         assert request.dimensions == 2
         assert request.normalize
         assert request.truncate is (path == "/api/embed")  # OpenAI cuts nothing in silence
-    assert house._client.post("/api/embeddings", json={"model": "tiny", "prompt": "a"}).status_code == 200
+    assert house.client.post("/api/embeddings", json={"model": "tiny", "prompt": "a"}).status_code == 200
     older = house.backend.seen[-1]
     assert isinstance(older, EmbedRequest)
     assert not older.normalize
@@ -212,9 +212,9 @@ def test_embeddings_are_asked_for_alike(house: Front) -> None:
 
 def test_an_empty_prompt_loads_with_its_options(house: Front) -> None:
     body = {"model": "tiny", "keep_alive": "1m", "options": {"num_ctx": 99}}
-    assert house._client.post("/api/generate", json=body).json()["done_reason"] == "load"
+    assert house.client.post("/api/generate", json=body).json()["done_reason"] == "load"
     assert house.backend.done[-1] == "load tiny 99 60.0"
-    assert house._client.post("/api/chat", json={"model": "tiny", "keep_alive": 0}).json()["done"]
+    assert house.client.post("/api/chat", json={"model": "tiny", "keep_alive": 0}).json()["done"]
     assert house.backend.done[-1] == "unload tiny"
 
 
@@ -226,11 +226,11 @@ def test_nothing_reaches_the_backend_of_a_request_that_is_refused(house: Front) 
     assert "logit_bias" in house.refuses(
         "/v1/chat/completions", messages=HI, logit_bias={str(n): 1 for n in range(1025)}
     )
-    assert "input" in house._client.post("/api/embed", json={"model": "tiny", "input": ["a"] * 4097}).text
+    assert "input" in house.client.post("/api/embed", json={"model": "tiny", "input": ["a"] * 4097}).text
 
 
 def test_every_answer_is_closed_when_it_is_over(house: Front) -> None:
     house.backend.done.clear()
     for model in ("tiny", "fragile", "caller"):
-        house._client.post("/api/chat", json={"model": model, "messages": HI})
+        house.client.post("/api/chat", json={"model": model, "messages": HI})
     assert house.backend.done == ["tiny", "fragile", "caller"]

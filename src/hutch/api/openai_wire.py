@@ -66,7 +66,7 @@ class OpenAIDialect:
         param = error.param if isinstance(error, BadInput) else None
         if isinstance(error, ContextExceeded):
             param = self._text_param
-        code = "model_not_found" if isinstance(error, NotFound) else error.code
+        code = "model_not_found" if type(error) is NotFound else error.code
         return {
             "error": {
                 "message": message,
@@ -126,10 +126,10 @@ class _Common(_Open):
     def sampling(self, max_tokens: int | None) -> Sampling:
         """The sampling parameters, checked. Raises BadInput that names the one that is wrong."""
         for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1)):
-            _ranged(name, getattr(self, name), low, high)
+            ranged(name, getattr(self, name), low, high)
         for name in ("frequency_penalty", "presence_penalty"):
-            _ranged(name, getattr(self, name), -2, 2)
-        _ranged("max_tokens", max_tokens, 0, 1 << 24)
+            ranged(name, getattr(self, name), -2, 2)
+        ranged("max_tokens", max_tokens, 0, 1 << 24)
         known, _ = split_options(
             {
                 "temperature": self.temperature,
@@ -249,7 +249,7 @@ class ChatBody(_Common):
         if len(self.messages) > MAX_MESSAGES:
             raise BadInput(f"messages: more than {MAX_MESSAGES}", param="messages")
         tools, choice = choose_tools(checked_tools(self.tools), self.tool_choice)
-        _ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
+        ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
         max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
@@ -276,7 +276,7 @@ class CompletionBody(_Common):
 
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it: the prompt goes to the model as it stands. Raises BadInput."""
-        _ranged("logprobs", self.logprobs, 0, 5)
+        ranged("logprobs", self.logprobs, 0, 5)
         prompt: Any = self.prompt
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
             if len(prompt) > 1:
@@ -322,7 +322,8 @@ def created() -> int:
     return int(time.time())
 
 
-def _ranged(name: str, value: float | None, low: float, high: float) -> None:
+def ranged(name: str, value: float | None, low: float, high: float) -> None:
+    """Refuse a number that is out of its range. Raises BadInput that names it."""
     if value is not None and not low <= value <= high:
         raise BadInput(f"{name}: {value} is not between {low} and {high}", param=name)
 
@@ -334,7 +335,7 @@ def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None
     for token, value in bias.items():
         if not token.isdecimal():
             raise BadInput(f"logit_bias: {token[:20]!r} is no token id", param="logit_bias")
-        _ranged("logit_bias", value, -100, 100)
+        ranged("logit_bias", value, -100, 100)
         [token_id] = checked_token_ids((int(token[:20]),), "logit_bias")
         pairs.append((token_id, value))
     if len(pairs) > 1024:

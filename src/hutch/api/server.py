@@ -33,6 +33,7 @@ from hutch.api.openai_chat import OpenAIChat
 from hutch.api.openai_models import OpenAIModels
 from hutch.api.openai_wire import OPENAI
 from hutch.api.openapi import described
+from hutch.api.responses import Responses
 from hutch.api.route import Route
 from hutch.api.service import Service
 from hutch.core.backend import Backend
@@ -50,6 +51,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
     """Every route that a server has."""
     routes = (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
+        *Responses(parts.backend).routes(),
         *AnthropicChat(parts.backend).routes(),
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
