@@ -1,5 +1,6 @@
 """Numbers at and past their edges, and odd schemas: used or refused by name, never a 5xx."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -122,3 +123,57 @@ def test_an_odd_schema_is_used_or_refused_and_harms_nobody(server: Server, schem
         ),
     ):
         assert post(server, path, {**chat, **extra}).status in (200, 400)
+
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_an_answer_has_the_fields_of_its_schema_and_no_others(server: Server, raw: bool) -> None:
+    options = {"temperature": 0, "num_predict": 200}
+    body = {"model": MODEL, "prompt": "Ann is 5. JSON.", "stream": False, "options": options}
+    reply = ask(server, "POST", "/api/generate", {**body, "format": PERSON, "raw": raw}).json
+    assert reply["done_reason"] == "stop"
+    assert set(json.loads(reply["response"])) == {"name", "age"}
+
+
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/v1/chat/completions"])
+def test_a_schema_that_cannot_be_used_is_no_answer_without_it(server: Server, path: str) -> None:
+    schema = {"type": "string", "pattern": "("}
+    said = {"prompt": "Hi"} if path == "/api/generate" else {"messages": [{"role": "user", "content": "Hi"}]}
+    form: dict[str, Any] = {"format": schema}
+    if path.startswith("/v1"):
+        form = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+    reply = ask(server, "POST", path, {"model": MODEL, **said, **form})
+    assert reply.status == 400
+    assert "regex parse error" in reply.error
+
+
+def test_the_whole_context_may_be_looked_at_for_repetitions(server: Server) -> None:
+    options = {"repeat_last_n": -1, "repeat_penalty": 1.2, "num_predict": 4}
+    body = {"model": MODEL, "prompt": "Hi", "stream": False, "options": options}
+    assert ask(server, "POST", "/api/generate", body).status == 200
+
+
+def test_too_many_messages_are_refused_before_they_are_looked_at(server: Server) -> None:
+    body = (
+        b'{"model": "x", "messages": [' + b",".join([b'{"role": "user", "content": "x"}'] * 200_000) + b"]}"
+    )
+    began = time.monotonic()
+    for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
+        reply = ask(server, "POST", path, body)
+        assert reply.status == 400
+        assert "messages" in reply.error
+    assert time.monotonic() - began < 5
+
+
+def test_every_duration_is_told_also_of_a_model_that_was_loaded(server: Server) -> None:
+    body = {"model": MODEL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
+    for _ in range(2):
+        reply = ask(server, "POST", "/api/generate", body).json
+        for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"):
+            assert reply[name] > 0

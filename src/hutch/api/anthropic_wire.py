@@ -141,7 +141,7 @@ class CountBody(Wire):
     model_config = Wire.model_config | {"extra": "allow"}
 
     model: str
-    messages: list[Turn]
+    messages: list[Turn] = Field(max_length=MAX_MESSAGES)
     system: str | list[Block] | None = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
@@ -162,8 +162,6 @@ class CountBody(Wire):
         """The request as Hutch knows it. Raises BadInput."""
         if not self.messages:
             raise BadInput("messages: at least one message is required", param="messages")
-        if len(self.messages) > MAX_MESSAGES:
-            raise BadInput(f"messages: more than {MAX_MESSAGES}", param="messages")
         choice = self.tool_choice
         tools, wanted = choose_tools(_tools(self.tools), _choice(choice))
         return GenerateRequest(

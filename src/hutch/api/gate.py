@@ -92,7 +92,7 @@ class InvalidBody(BadInput):
         # Of a field that may be this or that, what went farthest was meant: item 3 of a list, not "no text".
         first = max((each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]), key=_depth)
         param = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-        message = first["msg"].removeprefix("Invalid JSON: ")
+        message = first["msg"].removeprefix("Invalid JSON: ").removesuffix(" after validation, not more")
         super().__init__(f"{param}: {message}" if param else f"invalid JSON: {message}", param=param or None)
 
 

@@ -84,6 +84,8 @@ class OllamaChat:
     async def chat(self, call: Call) -> Response:
         """Answer a conversation; load or unload where it is empty."""
         body: ChatBody = call.body
+        if not body.model:
+            raise BadInput("model is required", hint='Name a model in the field "model".', param="model")
         request = body.internal()
         if not request.messages:
             return await self._load(body.model, request, {"message": {"role": "assistant", "content": ""}})
@@ -99,14 +101,14 @@ class OllamaChat:
         texts = () if texts == ("",) else texts
         if len(texts) > MAX_INPUTS:
             raise BadInput(f"input: more than {MAX_INPUTS} texts")
-        if body.dimensions is not None and body.dimensions < 1:
-            raise BadInput("dimensions must be at least 1")
+        if body.dimensions is not None and body.dimensions < 0:
+            raise BadInput("dimensions must be at least 1", hint="0 means all of them.")
         _, load = options_of(body.options)
         request = EmbedRequest(
             model_name(body.model),
             texts,
             truncate=body.truncate is not False,
-            dimensions=body.dimensions,
+            dimensions=body.dimensions or None,
             load=load,
             keep_alive_s=parse_keep_alive_s(body.keep_alive),
         )
@@ -127,6 +129,8 @@ class OllamaChat:
         """Embed one text, the older way."""
         body: EmbeddingsBody = call.body
         _, load = options_of(body.options)
+        if not body.model:
+            raise BadInput("model is required", hint='Name a model in the field "model".', param="model")
         name, keep_alive_s = model_name(body.model), parse_keep_alive_s(body.keep_alive)
         if not body.prompt:
             await self._backend.load(name, load, keep_alive_s)

@@ -54,6 +54,9 @@ class ShowBody(NameBody):
     """`POST /api/show`."""
 
     verbose: bool | None = None
+    system: str | None = None  # these three are shown instead of the model's own
+    template: str | None = None
+    options: dict[str, Any] | None = None
 
 
 class TransferBody(NameBody):
@@ -168,6 +171,7 @@ class OllamaModels:
         self._store = store
         self._backend = backend
         self._max_blob_bytes = max_blob_bytes
+        self._abilities = ollama_show.Abilities(store)
         self._jobs = Threads(_MAX_JOBS, "changes of the store")
         self._uploads = Threads(_MAX_UPLOADS, "uploads")
 
@@ -214,7 +218,11 @@ class OllamaModels:
 
     async def tags(self, call: Call) -> Response:  # noqa: ARG002
         """All models, newest first."""
-        return JSONResponse(tags_json(await asyncio.to_thread(self._store.list)))
+        models = await asyncio.to_thread(self._store.list)
+        table = tags_json(models)
+        for row, model in zip(table["models"], models, strict=True):
+            row["capabilities"] = await asyncio.to_thread(self._abilities.of, model)
+        return JSONResponse(table)
 
     async def ps(self, call: Call) -> Response:  # noqa: ARG002
         """The loaded models, those that stay longest first."""
@@ -229,6 +237,11 @@ class OllamaModels:
         """Everything about a model."""
         body: ShowBody = call.body
         model = await asyncio.to_thread(self._store.open, body.model_name)
+        model = model._replace(
+            system=body.system or model.system,
+            template=body.template or model.template,
+            parameters={**model.parameters, **_parameters(body.options or {})},
+        )
         return JSONResponse(
             await asyncio.to_thread(ollama_show.description, model, verbose=bool(body.verbose))
         )
@@ -256,17 +269,17 @@ class OllamaModels:
     async def copy(self, call: Call) -> Response:
         """Give a model a second name."""
         body: CopyBody = call.body
-        await self._jobs.run(
-            self._store.copy, ModelName.parse(body.source), ModelName.parse(body.destination)
-        )
+        source, destination = _named("source", body.source), _named("destination", body.destination)
+        await self._jobs.run(self._store.copy, source, destination)
         return Response(status_code=200)
 
     async def delete(self, call: Call) -> Response:
         """Delete a model, unloading it first."""
         body: NameBody = call.body
-        await asyncio.to_thread(self._store.stamp, body.model_name)  # NotFound before anything is done
-        await self._backend.unload(body.model_name)
-        await self._jobs.run(self._store.delete, body.model_name)
+        name = _named("name", body.model or body.name or "")
+        await asyncio.to_thread(self._store.stamp, name)  # NotFound before anything is done
+        await self._backend.unload(name)
+        await self._jobs.run(self._store.delete, name)
         return Response(status_code=200)
 
     async def has_blob(self, call: Call) -> Response:
@@ -297,6 +310,14 @@ async def _lines(steps: AsyncGenerator[Progress, None]) -> AsyncGenerator[bytes,
     async with aclosing(steps):
         async for step in steps:
             yield line(progress_json(step))
+
+
+def _named(field: str, text: str) -> ModelName:
+    """The name in a field. Raises BadInput in Ollama's words."""
+    try:
+        return ModelName.parse(text)
+    except BadInput as error:
+        raise BadInput(f'{field} "{text[:100]}" is invalid', hint=error.hint, param=field) from error
 
 
 def _running(row: Running) -> JsonDict:

@@ -1,17 +1,20 @@
 """A model's description as `/api/show` gives it."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, HutchError
 from hutch.core.listing import details_json
-from hutch.core.models import Model
+from hutch.core.models import Model, StoredModel
 from hutch.formats import gguf, headers, modelfile
 from hutch.formats.gguf import GGUF
 from hutch.prompt import template
 from hutch.prompt.capabilities import capabilities, chat_template
 from hutch.prompt.template import Template
+from hutch.store.store import ModelStore
 
+_log = logging.getLogger(__name__)
 JsonDict = dict[str, Any]
 _LONG = 5  # arrays with more items are left out unless asked for
 
@@ -52,6 +55,27 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         for key, value in described.items()
         if value or key in ("template", "details", "model_info")
     }
+
+
+class Abilities:
+    """What the models of a list can do, looked up once for each content."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self._known: dict[str, Sequence[str]] = {}  # by the manifest's digest
+
+    def of(self, model: StoredModel) -> Sequence[str]:
+        """Its capabilities; none where its files cannot be read. Reads the header of a file at first."""
+        if model.digest not in self._known:
+            try:
+                opened = self._store.open(model.name)
+                facts = headers.header(opened.weights[0])
+            except HutchError as error:  # a list says what there is, `show` and `run` what is wrong with it
+                _log.warning("%s: %s", model.name.short, error.message)
+                return ()
+            has_projector = bool(opened.projectors)
+            self._known[model.digest] = capabilities(facts, _template(opened), has_projector=has_projector)
+        return self._known[model.digest]
 
 
 def _metadata(facts: GGUF, *, verbose: bool) -> JsonDict:

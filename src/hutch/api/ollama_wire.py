@@ -114,13 +114,11 @@ class ChatMessage(Wire):
 class ChatBody(_Common):
     """`POST /api/chat`."""
 
-    messages: list[ChatMessage] | None = None
+    messages: list[ChatMessage] | None = Field(None, max_length=MAX_MESSAGES)
     tools: list[dict[str, Any]] | None = None
 
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it. Raises BadInput."""
-        if len(self.messages or ()) > MAX_MESSAGES:
-            raise BadInput(f"messages: more than {MAX_MESSAGES}")
         return _request(
             self,
             messages=tuple(message.internal(i) for i, message in enumerate(self.messages or ())),

@@ -4,6 +4,8 @@ import json
 import time
 from typing import Any
 
+from pydantic import Field
+
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
     MAX_MESSAGES,
@@ -233,7 +235,7 @@ class ChatMessage(Wire):
 class ChatBody(_Common):
     """`POST /v1/chat/completions`."""
 
-    messages: list[ChatMessage]
+    messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = None
     response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
@@ -246,8 +248,6 @@ class ChatBody(_Common):
         """The request as Hutch knows it. Raises BadInput."""
         if not self.messages:
             raise BadInput("[] is too short - 'messages'", param="messages")
-        if len(self.messages) > MAX_MESSAGES:
-            raise BadInput(f"messages: more than {MAX_MESSAGES}", param="messages")
         tools, choice = choose_tools(checked_tools(self.tools), self.tool_choice)
         ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:

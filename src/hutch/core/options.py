@@ -82,7 +82,7 @@ def typed_option(name: str, value: object) -> Any:
         return value
     low, high = _RANGES[name]
     if not low <= value <= high:  # nor is NaN
-        raise BadInput(f'option "{name}" must be between {low:g} and {high:g}', param=name)
+        raise BadInput(f'option "{name}" must be between {low:.10g} and {high:.10g}', param=name)
     return kind(value)
 
 

@@ -162,6 +162,8 @@ def render(modelfile: Modelfile) -> str:
 
 def option_text(value: object) -> str:
     """An option's value as a Modelfile writes it."""
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

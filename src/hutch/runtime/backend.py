@@ -20,6 +20,7 @@ from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.pictures import readable
 from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.schemas import usable
 
 _MAX_SHORTENINGS = 8
 _MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that is shifted
@@ -35,6 +36,8 @@ class LocalBackend:
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
+        if isinstance(request.response_format, Mapping):
+            request = replace(request, response_format=await usable(request.response_format))
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
             messages = await _told(request, loaded)
             for attempt in range(_MAX_SHORTENINGS + 1):
@@ -76,7 +79,7 @@ class LocalBackend:
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
 
     async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
-        """Make a model ready; returns the seconds that loading took, 0 where it was loaded."""
+        """Make a model ready; returns the seconds that this took."""
         async with self._scheduler.use(name, options, keep_alive_s) as (loaded, load_s):
             await loaded.ready(self._load_timeout_s)
             return load_s
@@ -132,6 +135,8 @@ class LocalBackend:
                         "cache_prompt": reuse,
                         "return_progress": _takes_steps(job, worker.plan.num_batch),
                     }
+                    if body["repeat_last_n"] < 0:  # all that there is, which the engine has no word for
+                        body["repeat_last_n"] = worker.plan.num_ctx
                     if worker.plan.context_shift and body["n_predict"] < 0:
                         body["n_predict"] = _MAX_CONTEXTS * worker.plan.num_ctx  # every answer ends
                     async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:

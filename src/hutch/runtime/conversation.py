@@ -190,7 +190,7 @@ def _infill(request: GenerateRequest, voice: Voice, template: templates.Template
         return template.fill(request.prompt, request.suffix)
     if voice.facts.fim is None:
         raise BadInput(
-            f"{voice.model.name.short} does not support insert",
+            f"{voice.model.name.short.removesuffix(':latest')} does not support insert",
             hint="Use a model that was trained to fill in the middle, or leave `suffix` out.",
             param="suffix",
         )
@@ -230,9 +230,10 @@ def _is_empty_turn(message: Message) -> bool:
 
 def _check(request: GenerateRequest, voice: Voice, template: templates.Template | None) -> None:
     can = capabilities(voice.facts, template, has_projector=bool(voice.model.projectors))
-    name = voice.model.name.short
+    name = voice.model.name.short.removesuffix(":latest")
     if "completion" not in can:
-        raise BadInput(f'"{name}" does not support {"generate" if request.prompt is not None else "chat"}')
+        asked = "generate" if request.prompt is not None or request.want_context else "chat"
+        raise BadInput(f'"{name}" does not support {asked}')
     if request.messages and all(_is_empty_turn(message) for message in request.messages):
         raise BadInput(
             "messages: there is nothing to answer", hint="Say something in them.", param="messages"

@@ -2,14 +2,13 @@
 
 import asyncio
 import base64
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hutch import places
 from hutch.core.chat import Image, Message
 from hutch.core.errors import BadInput
 from hutch.formats import images
+from hutch.runtime.aside import done_aside
 
 _WITHIN_S = 20.0
 _CONVERTER = "hutch.engines.webp"
@@ -35,21 +34,7 @@ async def _readable(image: Image) -> Image:
 
 
 async def _as_png(webp: bytes) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", _CONVERTER),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=places.worker_environment(),
-    )
-    try:
-        png, _ = await asyncio.wait_for(process.communicate(webp), _WITHIN_S)
-    except TimeoutError:
-        png = b""
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode or not png:
+    png = await done_aside(_CONVERTER, webp, _WITHIN_S)
+    if not png:
         raise BadInput("the WebP image is damaged", hint="Send it as PNG or JPEG.", param="images")
     return png

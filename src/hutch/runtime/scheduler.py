@@ -59,16 +59,15 @@ class Scheduler:
     async def use(
         self, name: ModelName, options: LoadOptions, keep_alive_s: float | None
     ) -> AsyncIterator[tuple[LoadedModel, float]]:
-        """Hold a model loaded while in use; also tells the seconds that loading took."""
-        loaded, load_s = self._current(name, options), 0.0
+        """Hold a model loaded while in use; also tells the seconds until it was there."""
+        began = time.monotonic()
+        loaded = self._current(name, options)
         if loaded is None:
-            began = time.monotonic()
             loaded = await self._obtain(name, options, keep_alive_s)
-            load_s = time.monotonic() - began
         else:
             loaded.begin(keep_alive_s)
         try:
-            yield loaded, load_s
+            yield loaded, time.monotonic() - began
         finally:
             self._residents.release(loaded)
 

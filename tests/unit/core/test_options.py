@@ -103,7 +103,7 @@ def test_a_parameter_line_gives_a_typed_value(name: str, text: str, value: objec
         ("num_ctx", "1.5", "invalid int value [1.5]"), ("num_ctx", "", "invalid int value []"), ("num_ctx", "1_0", "invalid int value [1_0]"),
         ("num_ctx", "٣", "invalid int value [٣]"), ("temperature", "0_1", "invalid float value [0_1]"),
         ("temperature", "hot", "invalid float value [hot]"), ("use_mmap", "maybe", "invalid bool value [maybe]"),
-        ("num_ctx", "0", 'option "num_ctx" must be between 1 and 1.67772e+07'),
+        ("num_ctx", "0", 'option "num_ctx" must be between 1 and 16777216'),
         ("temperature", "nan", 'option "temperature" must be between 0 and 100'),
     ],
 )  # fmt: skip

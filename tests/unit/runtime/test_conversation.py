@@ -199,7 +199,7 @@ def test_the_middle_is_asked_for_by_the_template_or_by_the_files_tokens() -> Non
     assert job_for(request, own, ()).body["prompt"] == "a|b"
     asked = replace(request, template="{{ .Suffix }}|{{ .Prompt }}")
     assert job_for(asked, voice_of(model(), facts()), ()).body["prompt"] == "b|a"
-    with pytest.raises(BadInput, match="tiny:latest does not support insert"):
+    with pytest.raises(BadInput, match="tiny does not support insert"):
         job_for(request, voice_of(model(), facts()), ())
     with pytest.raises(BadInput, match="suffix: it needs a prompt of text"):
         job_for(replace(request, prompt=(1, 2)), own, ())
@@ -213,19 +213,19 @@ def test_an_answer_that_has_to_be_parsed_is_the_engines_from_end_to_end() -> Non
 @pytest.mark.parametrize(
     ("metadata", "request_", "message"),
     [
-        ({}, ask(user("x"), tools=(TOOL,)), "tiny:latest does not support tools"),
+        ({}, ask(user("x"), tools=(TOOL,)), "tiny does not support tools"),
         (
             {},
             ask(user("x"), tools=(TOOL,), tool_choice="required", template=TOOLS_ALONE),
             "tool_choice: a model whose tools are in its TEMPLATE cannot be made to call one",
         ),
-        ({}, ask(user("x"), think="low"), '"tiny:latest" does not support thinking'),
-        ({}, ask(user("x"), think=True), '"tiny:latest" does not support thinking'),
-        ({"general__architecture": "bert"}, ask(user("x")), '"tiny:latest" does not support chat'),
+        ({}, ask(user("x"), think="low"), '"tiny" does not support thinking'),
+        ({}, ask(user("x"), think=True), '"tiny" does not support thinking'),
+        ({"general__architecture": "bert"}, ask(user("x")), '"tiny" does not support chat'),
         (
             {"general__architecture": "bert"},
             GenerateRequest(TINY, prompt="x"),
-            '"tiny:latest" does not support generate',
+            '"tiny" does not support generate',
         ),
     ],
 )

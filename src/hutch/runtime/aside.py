@@ -1,0 +1,26 @@
+"""Work on bytes from outside that could go wrong: done in a process of its own, which may not take long."""
+
+import asyncio
+import sys
+
+from hutch import places
+
+
+async def done_aside(module: str, data: bytes, within_s: float) -> bytes | None:
+    """What `python -m module` makes of these bytes; None where it fails, or takes too long."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", module),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=places.worker_environment(),
+    )
+    try:
+        made, _ = await asyncio.wait_for(process.communicate(data), within_s)
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return None if process.returncode else made
