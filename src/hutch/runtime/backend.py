@@ -5,9 +5,10 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from hutch.core.access import Principal
+from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.backend import Running
 from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message, Usage
 from hutch.core.errors import ContextExceeded, EngineFailed
@@ -18,6 +19,7 @@ from hutch.prompt.answer import Reader
 from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
+from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
 from hutch.runtime.scheduler import Scheduler
 
@@ -28,15 +30,16 @@ _MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that 
 class LocalBackend:
     """Answers with workers of its own, one for each loaded model."""
 
-    def __init__(self, scheduler: Scheduler, load_timeout_s: float) -> None:
+    def __init__(self, scheduler: Scheduler, meaning: Meaning, load_timeout_s: float) -> None:
         self._scheduler = scheduler
+        self._meaning = meaning
         self._load_timeout_s = load_timeout_s
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
-            messages = await _told(request, loaded)
+            messages = await self._told(request, loaded, who)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
                     async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
@@ -58,14 +61,15 @@ class LocalBackend:
     async def render(self, request: GenerateRequest) -> str:
         """The prompt that would be sent to the model."""
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
-            job = job_for(request, loaded.voice, await _told(request, loaded))
+            job = job_for(request, loaded.voice, await self._told(request, loaded, ANONYMOUS))
             worker = await loaded.ready(self._load_timeout_s)
             return await _rendered(worker.client, job)
 
-    async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
-        """Turn texts into vectors, in one call of the worker."""
+    async def embed(self, request: EmbedRequest, who: Principal, *, waits: bool = True) -> Embeddings:
+        """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not."""
         began = time.monotonic()
-        async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+        use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
+        async with use as (loaded, load_s):
             vectors, tokens = await self._embed(loaded, request, who)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
 
@@ -85,7 +89,23 @@ class LocalBackend:
 
     async def close(self) -> None:
         """End every worker."""
+        await self._meaning.close()
         await self._scheduler.close()
+
+    async def _told(self, request: GenerateRequest, loaded: LoadedModel, who: Principal) -> Sequence[Message]:
+        """The whole conversation, with what the model knows of its documents."""
+        messages: Sequence[Message] = conversation(request, loaded.voice.model)
+        if loaded.voice.model.projectors:  # else they are refused, unopened
+            messages = await readable(messages)
+        if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
+            return messages
+        limits = loaded.plan.num_ctx, len(request.context)
+        alike: Sequence[int] = ()
+        if question := await asyncio.to_thread(knowledge.question, messages, *limits):
+            # This model is in use: to wait until another has room could be to wait for oneself.
+            embed = partial(self.embed, who=who, waits=False)
+            alike = await self._meaning.alike(knowledge, question, embed)
+        return await asyncio.to_thread(knowledge.told_to, messages, *limits, alike)
 
     async def _embed(
         self, loaded: LoadedModel, request: EmbedRequest, who: Principal
@@ -137,16 +157,6 @@ class LocalBackend:
                     await loaded.lost(worker)  # it died before it said anything: its successor answers
                 else:
                     return
-
-
-async def _told(request: GenerateRequest, loaded: LoadedModel) -> Sequence[Message]:
-    """The whole conversation, with what the model knows of its documents."""
-    messages: Sequence[Message] = conversation(request, loaded.voice.model)
-    if loaded.voice.model.projectors:  # else they are refused, unopened
-        messages = await readable(messages)
-    if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
-        return messages
-    return await asyncio.to_thread(knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context))
 
 
 async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:

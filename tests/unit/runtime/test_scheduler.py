@@ -150,6 +150,22 @@ def test_a_load_goes_on_when_whoever_asked_for_it_leaves(run: Callable[..., None
     run(story)
 
 
+def test_who_does_not_wait_is_told_at_once_that_there_is_no_room(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, NOTHING, None):
+            with pytest.raises(Busy, match="no room for other:latest beside the models in use"):
+                await scheduler.use(OTHER, NOTHING, None, waits=False).__aenter__()
+        FakeWorker.gate.clear()
+        loading = asyncio.create_task(use(scheduler, OTHER))
+        await until(lambda: any(row.state is WorkerState.STARTING for row in scheduler.running()))
+        with pytest.raises(Busy, match="would wait for another load"):
+            await scheduler.use(SMALL, NOTHING, None, waits=False).__aenter__()
+        FakeWorker.gate.set()
+        await loading
+
+    run(story, max_loaded_models=1)
+
+
 def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., None]) -> None:
     async def story(scheduler: Scheduler) -> None:
         FakeWorker.gate.clear()
