@@ -48,9 +48,20 @@ _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "functions": (None, []),
     "modalities": (None, ["text"]),
     "n": (None, 1),
-    "reasoning_effort": (None,),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
+}
+
+
+_EFFORTS: dict[str | None, bool | str | None] = {
+    None: None,
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "max",
+    "max": "max",
 }
 
 
@@ -66,6 +77,9 @@ class OpenAIDialect:
         param = error.param if isinstance(error, BadInput) else None
         if isinstance(error, ContextExceeded):
             param = self._text_param
+        elif param == "think":  # which here has another name
+            param = "reasoning_effort"
+            message = f"{param}: {message.replace('`think`', f'`{param}`')}"
         code = "model_not_found" if isinstance(error, NotFound) else error.code
         return {
             "error": {
@@ -230,6 +244,12 @@ class ChatMessage(Wire):
         return tuple(found)
 
 
+class Reasoning(Wire):
+    """How much to think, as the Responses API and clients of Ollama say it."""
+
+    effort: str | None = None
+
+
 class ChatBody(_Common):
     """`POST /v1/chat/completions`."""
 
@@ -239,6 +259,8 @@ class ChatBody(_Common):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    reasoning: Reasoning | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
 
@@ -263,6 +285,7 @@ class ChatBody(_Common):
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            think=_think(self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)),
             truncate=False,
         )
 
@@ -325,6 +348,16 @@ def created() -> int:
 def _ranged(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         raise BadInput(f"{name}: {value} is not between {low} and {high}", param=name)
+
+
+def _think(effort: str | None) -> bool | str | None:
+    if effort not in _EFFORTS:
+        known = ", ".join(name for name in _EFFORTS if name)
+        raise BadInput(
+            f"reasoning_effort: {effort!a:.40} is none of {known}",
+            param="reasoning_effort",
+        )
+    return _EFFORTS[effort]
 
 
 def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None:

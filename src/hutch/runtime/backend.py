@@ -2,21 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.backend import Running
-from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message, Usage
-from hutch.core.errors import ContextExceeded, EngineFailed
+from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message
+from hutch.core.errors import ContextExceeded
 from hutch.core.names import ModelName
-from hutch.engines.client import WorkerClient, WorkerGone
-from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
-from hutch.prompt.answer import Reader
-from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
+from hutch.engines.client import WorkerGone
+from hutch.engines.wire import RENDER_PATH
+from hutch.runtime.answering import answered, pictured, rendered
+from hutch.runtime.conversation import conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
@@ -63,7 +62,7 @@ class LocalBackend:
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
             job = job_for(request, loaded.voice, await self._told(request, loaded, ANONYMOUS))
             worker = await loaded.ready(self._load_timeout_s)
-            return await _rendered(worker.client, job)
+            return await rendered(worker.client, job)
 
     async def embed(self, request: EmbedRequest, who: Principal, *, waits: bool = True) -> Embeddings:
         """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not."""
@@ -136,18 +135,19 @@ class LocalBackend:
                 worker = await loaded.ready(self._load_timeout_s)
                 has_answered = False
                 try:
-                    if request.context or job.path == RENDER_PATH:
-                        text = await _rendered(worker.client, job)
+                    if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
+                        text = await rendered(worker.client, job)
                         job = text_job(request, loaded.voice, text, job.marks)
                     reuse = lease.reuse and not last_try
                     body = {
-                        **await _pictured(worker.client, job),
+                        **await pictured(worker.client, job),
                         "id_slot": lease.index,
                         "cache_prompt": reuse,
                     }
                     if worker.plan.context_shift and body["n_predict"] < 0:
                         body["n_predict"] = _MAX_CONTEXTS * worker.plan.num_ctx  # every answer ends
-                    async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
+                    full = replace(job, body=body)
+                    async with aclosing(answered(worker.client, full, request, loaded.voice)) as chunks:
                         async for chunk in chunks:
                             has_answered = True
                             yield chunk
@@ -157,59 +157,3 @@ class LocalBackend:
                     await loaded.lost(worker)  # it died before it said anything: its successor answers
                 else:
                     return
-
-
-async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-    """The worker's events as chunks; the last one has the finish reason, the usage, and the context if wanted."""
-    is_chat = job.path == CHAT_PATH
-    last = Chunk()
-    said: list[str] = []
-    reader = Reader(job.marks, job.prompt) if job.marks and not is_chat else None
-    async with aclosing(client.stream(job.path, job.body)) as events:
-        async for event in events:
-            read = chat_chunk if is_chat else completion_chunk
-            chunk = read(event, request.top_logprobs)
-            if job.body.get("n_predict") == 0:
-                chunk = _nothing_of(chunk)
-            said.append(chunk.text)
-            if reader is not None:
-                chunk = reader.end(chunk) if chunk.finish_reason else reader.feed(chunk)
-                if chunk.finish_reason and (chunk.text or chunk.thinking or chunk.tool_calls):
-                    yield replace(chunk, finish_reason=None, usage=None)
-                    chunk = Chunk(finish_reason=chunk.finish_reason, usage=chunk.usage)
-            if chunk.finish_reason or chunk.usage:
-                reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
-                last = replace(chunk, finish_reason=reason, usage=usage, text=last.text + chunk.text)
-            elif chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
-                yield chunk
-    if last.finish_reason is None:
-        raise EngineFailed("the model's worker ended before the answer did", hint="Send the request again.")
-    if request.want_context:
-        text = await _rendered(client, job) + "".join(said)
-        reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
-        last = replace(last, context=(*request.context, *reply["tokens"]))
-    yield replace(last, usage=last.usage or Usage())
-
-
-async def _pictured(client: WorkerClient, job: Job) -> Mapping[str, Any]:
-    """The body of a job, with its images where they belong. Each worker has a mark of its own for them."""
-    if not job.images:
-        return job.body
-    marker = (await client.get("/props"))["media_marker"]
-    return with_pictures(job.body, job.images, job.mark, marker)
-
-
-def _nothing_of(chunk: Chunk) -> Chunk:
-    """A chunk of an answer of no tokens: the engine writes one also where none was asked for."""
-    usage = chunk.usage and replace(chunk.usage, completion_tokens=0, decode_s=0.0)
-    return Chunk(finish_reason=chunk.finish_reason and "length", usage=usage)
-
-
-async def _rendered(client: WorkerClient, job: Job) -> str:
-    """The prompt of a job as text."""
-    if "messages" in job.body:
-        names = ("messages", "tools", "chat_template_kwargs")
-        body = {name: job.body[name] for name in names if name in job.body}
-        reply = await client.call(RENDER_PATH, body)
-        return str(reply["prompt"])
-    return job.prompt
