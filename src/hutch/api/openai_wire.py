@@ -8,6 +8,7 @@ from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
+    checked_effort,
     checked_schema,
     checked_token_ids,
     checked_tools,
@@ -50,18 +51,6 @@ _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "n": (None, 1),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
-}
-
-
-_EFFORTS: dict[str | None, bool | str | None] = {
-    None: None,
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "max": "max",
 }
 
 
@@ -285,7 +274,9 @@ class ChatBody(_Common):
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            think=_think(self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)),
+            think=checked_effort(
+                self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)
+            ),
             truncate=False,
         )
 
@@ -348,16 +339,6 @@ def created() -> int:
 def _ranged(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         raise BadInput(f"{name}: {value} is not between {low} and {high}", param=name)
-
-
-def _think(effort: str | None) -> bool | str | None:
-    if effort not in _EFFORTS:
-        known = ", ".join(name for name in _EFFORTS if name)
-        raise BadInput(
-            f"reasoning_effort: {effort!a:.40} is none of {known}",
-            param="reasoning_effort",
-        )
-    return _EFFORTS[effort]
 
 
 def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None:
