@@ -250,9 +250,10 @@ def _resident(loaded: LoadedModel) -> Resident:
 
 def _describe(loaded: LoadedModel) -> Running:
     pid = loaded.worker.pid if loaded.worker else None
+    is_dead = pid is None and loaded.state is WorkerState.READY  # which its keeper was not told yet
     return Running(
         model=loaded.voice.model.stored,
-        state=loaded.state,
+        state=WorkerState.STARTING if is_dead else loaded.state,
         engine=engine_name(loaded.plan),
         pid=pid,
         socket=loaded.worker.plan.endpoint.label if loaded.worker else "",

@@ -1,6 +1,7 @@
 """The table of loaded models, with workers that are made up."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ class FakeWorker:
 
     def __init__(self, plan: LaunchPlan, log: Path) -> None:
         self.plan = plan
-        self.pid = None
+        self.pid: int | None = os.getpid()
         self.started_at = 0.0
         self.ended = asyncio.Event()
 
@@ -164,6 +165,17 @@ def test_who_does_not_wait_is_told_at_once_that_there_is_no_room(run: Callable[.
         await loading
 
     run(story, max_loaded_models=1)
+
+
+def test_a_worker_that_has_just_ended_is_not_told_of_as_ready(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL, 60)
+        assert [row.state for row in scheduler.running()] == [WorkerState.READY]
+        (worker,) = FakeWorker.alive
+        worker.pid = None  # the system knows, and the event loop does not yet
+        assert [(row.state, row.pid) for row in scheduler.running()] == [(WorkerState.STARTING, None)]
+
+    run(story)
 
 
 def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., None]) -> None:
