@@ -178,6 +178,28 @@ def test_a_worker_that_has_just_ended_is_not_told_of_as_ready(run: Callable[...,
     run(story)
 
 
+def test_models_on_the_gpu_leave_the_others_what_is_left(run: Callable[..., None]) -> None:
+    taken: list[int] = []
+
+    async def story(scheduler: Scheduler) -> None:
+        taken.clear()
+        for name in (SMALL, OTHER):
+            async with scheduler.use(name, LoadOptions(num_gpu=9), 60) as (loaded, _):
+                taken.append(loaded.vram_bytes)
+        await scheduler.unload(SMALL)
+        async with scheduler.use(SMALL, LoadOptions(num_gpu=0), 60) as (loaded, _):
+            assert loaded.vram_bytes == 0
+
+    run(story, max_vram=1 << 40)
+    whole, same = taken
+    assert whole == same > 0
+    run(story, max_vram=whole * 3 // 2)
+    assert taken[0] == whole
+    assert 0 < taken[1] <= whole // 2
+    run(story, max_vram=whole)
+    assert taken == [whole, 0]
+
+
 def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., None]) -> None:
     async def story(scheduler: Scheduler) -> None:
         FakeWorker.gate.clear()
