@@ -6,6 +6,7 @@ from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Backend
 from hutch.runtime.backend import LocalBackend
+from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import SocketFolder
 from hutch.security.authn import Authenticator, Open, first_key
@@ -36,4 +37,5 @@ def build(settings: Settings, address: places.Address) -> App:
             sockets.close()
             raise
     scheduler = Scheduler(store, settings, sockets)
-    return App(settings, store, LocalBackend(scheduler, settings.load_timeout), authenticator, new_key)
+    backend = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
+    return App(settings, store, backend, authenticator, new_key)

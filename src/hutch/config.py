@@ -16,6 +16,7 @@ from pydantic_settings import (
 from hutch import places
 from hutch.core.durations import FOREVER, parse_keep_alive_s
 from hutch.core.errors import BadInput
+from hutch.core.names import ModelName
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
@@ -27,6 +28,15 @@ def _duration_s(value: object) -> object:
         return parse_keep_alive_s(value)
     except BadInput as error:
         raise ValueError(error.message) from error  # so that pydantic says which setting it is
+
+
+def _model_name(value: object) -> object:
+    try:
+        if isinstance(value, str) and value:
+            ModelName.parse(value)
+    except BadInput as error:
+        raise ValueError(error.message) from error
+    return value
 
 
 def _timeout_s(value: object) -> object:
@@ -67,6 +77,9 @@ class Settings(BaseSettings):
     kv_cache_type: KvType = "f16"
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     auth: Literal["auto", "none"] = "auto"
+    knowledge_model: Annotated[str, BeforeValidator(_model_name)] = (
+        ""  # ranks passages of documents by meaning; "": the smallest embedding model that is there
+    )
     llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
     llama_quantize: Path | None = None  # a llama-quantize binary; None: the one beside llama_server
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64

@@ -3,20 +3,18 @@
 import hashlib
 import struct
 import subprocess
-import sys
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from hutch.formats import gguf, gguf_writer
 from hutch.formats.ggml_numbers import encode
 from hutch.formats.gguf_writer import NewGGUF, NewTensor
 from tests import hf_folders
-from tests.conftest import Server, clean_environment, free_port
+from tests.conftest import Server
 
 WIDTH, INNER, LAYERS, NUM_TOKENS = 64, 96, 2, 300
 rng = np.random.default_rng(5)
@@ -77,25 +75,6 @@ def in_shards(model: NewGGUF, folder: Path) -> None:
             entries[f"split.{key}"] = struct.pack("<Q", len(raw)) + raw + number
         part = NewGGUF(entries, model.tensors[index::3])
         (folder / f"m-{index + 1:05}-of-00003.gguf").write_bytes(b"".join(part.pieces()))
-
-
-@pytest.fixture
-def hutch(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    environment = clean_environment(HUTCH_HOME=str(tmp_path / "home"), HUTCH_HOST=f"127.0.0.1:{free_port()}")
-
-    def run(*words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "hutch", *words],
-            env=environment,
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-
-    return run
 
 
 def test_weights_are_merged_converted_quantised_and_run(

@@ -1,5 +1,6 @@
 """all-minilm: pulled as safetensors, converted, and asked for vectors by every route."""
 
+import hashlib
 import json
 import math
 import subprocess
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import MODEL as WRITER
 from tests.conftest import Server, clean_environment, free_port
+from tests.contract.live import own_models
 
 MODEL = "all-minilm"
 KNOWN: Any = json.loads(
@@ -20,8 +23,10 @@ PROMPT: str = KNOWN["prompt"]
 
 
 @pytest.fixture(scope="module")
-def embedder(serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    folder = tmp_path_factory.mktemp("embedding-models")
+def embedder(
+    serve: Callable[..., Server], models_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    folder = own_models(models_dir, tmp_path_factory.mktemp("embedding-models"))
     home = str(tmp_path_factory.mktemp("embedding-home"))
     address = f"127.0.0.1:{free_port()}"
     subprocess.run(
@@ -32,7 +37,9 @@ def embedder(serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
         timeout=300,
     )
     assert not list((folder / "blobs").glob("*partial*"))
-    return serve(folder)
+    server = serve(folder)
+    (server.home / "models").symlink_to(folder)
+    return server
 
 
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
@@ -101,3 +108,28 @@ def test_it_is_told_of_as_what_it_is(embedder: Server) -> None:
     (running,) = embedder.get("/api/ps")["models"]
     assert running["context_length"] == 256
     assert running["size"] < 400 << 20
+
+
+def test_documents_are_searched_by_meaning_where_there_is_an_embedding_model(embedder: Server) -> None:
+    wanted = "Physicians treat employees free of charge on Mondays."
+    chapters = (
+        "The printer takes paper of any size. ",
+        "Bicycles stand behind the kitchen. ",
+        "Tea is at four. ",
+    )
+    parts = [chapter * 60 for chapter in chapters]
+    text = "\n".join((*parts, wanted + " That is so in every year. " * 30, *parts)).encode()
+    digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
+    assert embedder.post(f"/api/blobs/{digest}", text)[0] == 201
+    made = {"model": "house", "from": WRITER, "documents": {"house.txt": digest}, "stream": False}
+    status, reply = embedder.post("/api/create", {**made, "parameters": {"num_ctx": 1024}})
+    assert status == 200, reply
+    question = {"role": "user", "content": "doctor for sick staff?"}  # not a word of the document's
+    told = {"model": "house", "messages": [question], "_debug_render_only": True, "stream": False}
+    status, reply = embedder.post("/api/chat", told)
+    assert status == 200, reply
+    assert wanted in reply["_debug_info"]["rendered_template"]
+    (kept,) = (embedder.home / "models" / ".vectors").iterdir()
+    assert kept.name.split("-")[1] == digest.removeprefix("sha256:")
+    assert kept.stat().st_size % (384 * 4) == 0
+    assert {row["name"] for row in embedder.get("/api/ps")["models"]} >= {"all-minilm:latest", "house:latest"}

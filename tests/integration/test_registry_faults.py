@@ -97,6 +97,20 @@ def test_a_registry_without_ranges_sends_the_whole(registry: FaultyRegistry, sto
     assert is_there(registry, store)
 
 
+def test_a_registry_without_ranges_that_always_breaks_off_is_given_up(
+    registry: FaultyRegistry, store: ModelStore
+) -> None:
+    registry.faults["blobs"] = ["no-ranges-short"] * 99
+    with pytest.raises(SourceFailed, match="breaks off, and cannot send the rest alone") as caught:
+        pulled(registry, store)
+    assert "for ranges" in caught.value.hint
+    assert len(registry.faults["blobs"]) > 99 - 10 * QUICK.tries
+    assert store.list() == []
+    registry.faults["blobs"] = ["no-ranges-short", "no-ranges"]
+    pulled(registry, store)
+    assert is_there(registry, store)
+
+
 @pytest.mark.parametrize("fault", ["wrong-range", "flipped", "gzip", "403", "404"])
 def test_a_lie_is_an_error_and_gets_no_name(registry: FaultyRegistry, store: ModelStore, fault: str) -> None:
     registry.faults["blobs"] = [fault]

@@ -162,8 +162,6 @@ def test_thoughts_of_a_template_are_told_apart(house: Server) -> None:
     message = ask(house, "POST", "/api/chat", {**body, "think": False}).json["message"]
     assert message["content"]
     assert "thinking" not in message
-    reply = ask(house, "POST", "/api/chat", {**body, "think": True, "format": "json"})
-    assert (reply.status, "think" in reply.error) == (400, True)
 
 
 @pytest.mark.parametrize("model", ["suffix", "coder"])
@@ -213,3 +211,43 @@ def test_a_shifted_context_goes_on_and_yet_ends(house: Server) -> None:
     shifted = ask(house, "POST", "/api/generate", {**body, "shift": True}).json
     assert (shifted["done_reason"], shifted["eval_count"]) == ("length", 10 * 256)
     assert running(house)[MODEL]["pid"] != pid  # it is loaded so, or not
+
+
+def test_a_model_that_thinks_by_its_template_answers_in_a_format_afterwards(house: Server) -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {"sky": {"enum": ["blue"]}},
+        "required": ["sky"],
+        "additionalProperties": False,
+    }
+    body = {"model": "thinks", "messages": HI, "format": schema, "stream": False, "think": True}
+    options = {"temperature": 0, "num_predict": 200, "stop": ["."]}
+    reply = ask(house, "POST", "/api/chat", body | {"options": options}).json
+    assert json.loads(reply["message"]["content"]) == {"sky": "blue"}
+    short = ask(house, "POST", "/api/chat", body | {"options": FEW}).json
+    assert (short["message"]["content"], short["done_reason"], short["eval_count"]) == ("", "length", 8)
+    assert short["message"]["thinking"]
+
+
+def test_openais_effort_is_ollamas_level(house: Server) -> None:
+    body: dict[str, Any] = {"messages": HI, "max_tokens": 2, "temperature": 0}
+    thinks = body | {"model": "thinks"}
+    none, low, said = (
+        ask(house, "POST", "/v1/chat/completions", thinks | more).json["usage"]["prompt_tokens"]
+        for more in (
+            {"reasoning_effort": "none"},
+            {"reasoning_effort": "minimal"},
+            {"reasoning": {"effort": "low"}},
+        )
+    )
+    assert none < low == said
+    refused = ask(house, "POST", "/v1/chat/completions", body | {"model": MODEL, "reasoning_effort": "low"})
+    assert refused.status == 400
+    assert refused.json["error"]["param"] == "reasoning_effort"
+    assert refused.json["error"]["message"].startswith(
+        f'reasoning_effort: "{MODEL}" does not support thinking'
+    )
+    assert (
+        ask(house, "POST", "/v1/chat/completions", body | {"model": MODEL, "reasoning_effort": "none"}).status
+        == 200
+    )

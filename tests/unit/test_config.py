@@ -50,6 +50,13 @@ def test_places_add_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.origins, settings.keep_alive, settings.flash_attention) == (("a", "b"), 3600.0, True)
 
 
+def test_a_model_of_the_settings_has_a_models_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load(knowledge_model="none").knowledge_model == "none"
+    monkeypatch.setenv("HUTCH_KNOWLEDGE_MODEL", "a//b")
+    with pytest.raises(BadInput, match=r"^setting 'knowledge_model': invalid model name"):
+        config.load()
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         setattr(config.load(), "max_queue", 5)  # noqa: B010

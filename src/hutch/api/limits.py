@@ -18,6 +18,16 @@ _MAX_SCHEMA_DEPTH = 32
 _MAX_REPEAT = 1000
 _REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _COUNTED = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_EFFORTS: dict[str | None, bool | str | None] = {
+    None: None,
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "max",
+    "max": "max",
+}
 
 
 def checked_token_ids(ids: Iterable[int], name: str) -> tuple[int, ...]:
@@ -76,3 +86,14 @@ def checked_tools(tools: list[dict[str, Any]] | None) -> tuple[dict[str, Any], .
                 )
             checked_schema(parameters, f"tools.{index}.function.parameters")
     return tuple(tools or ())
+
+
+def checked_effort(effort: str | None) -> bool | str | None:
+    """OpenAI's word for how much to think, as Ollama's. Raises BadInput for a word that is none."""
+    if effort not in _EFFORTS:
+        known = ", ".join(name for name in _EFFORTS if name)
+        raise BadInput(
+            f"reasoning_effort: {effort!a:.40} is none of {known}",
+            param="reasoning_effort",
+        )
+    return _EFFORTS[effort]

@@ -19,7 +19,7 @@ from hutch.api.threads import Threads
 from hutch.core.access import Action
 from hutch.core.backend import Backend, Running
 from hutch.core.durations import FOREVER
-from hutch.core.errors import BadInput, NotBuilt
+from hutch.core.errors import BadInput
 from hutch.core.listing import details_json, tags_json
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, Reference, parse_digest
@@ -116,8 +116,6 @@ class CreateBody(NameBody):
 
     def recipe(self) -> Recipe:
         """What is to be made. Raises BadInput or NotBuilt."""
-        if self.draft_quantize:
-            raise NotBuilt("draft_quantize is not supported yet", hint="Leave `draft_quantize` out.")
         if self.remote_host:
             raise BadInput(
                 "remote_host: Hutch has no remote models, it runs them here",
@@ -143,6 +141,7 @@ class CreateBody(NameBody):
             requires=self.requires,
             info=self.info or {},
             quantize=self.quantize or self.quantization or "",
+            draft_quantize=self.draft_quantize or "",
         )
 
 

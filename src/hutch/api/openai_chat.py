@@ -125,7 +125,7 @@ class _ChatShape(_Shape):
         if chunk.text:
             delta["content"] = chunk.text
         if chunk.thinking:
-            delta["reasoning_content"] = chunk.thinking
+            delta |= _thought(chunk.thinking)
         if chunk.tool_calls:
             delta["tool_calls"] = [_call_delta(call) for call in chunk.tool_calls]
         return self._choice(delta, chunk.finish_reason, chunk.logprobs)
@@ -140,7 +140,7 @@ class _ChatShape(_Shape):
             "refusal": None,
         }
         if thinking := "".join(chunk.thinking for chunk in chunks):
-            message["reasoning_content"] = thinking
+            message |= _thought(thinking)
         if calls := [call for chunk in chunks for call in chunk.tool_calls]:
             message["tool_calls"] = _whole_calls(calls)
             message["content"] = message["content"] or None
@@ -208,6 +208,11 @@ def _event(data: JsonDict) -> bytes:
 
 def _error_event(error: HutchError) -> bytes:
     return _event(OPENAI.error(error))
+
+
+def _thought(text: str) -> JsonDict:
+    """Thoughts, by the name that llama.cpp's and DeepSeek's clients know and by that of Ollama's and vLLM's."""
+    return {"reasoning_content": text, "reasoning": text}
 
 
 def _call_delta(call: ToolCall) -> JsonDict:

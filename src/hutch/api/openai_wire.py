@@ -10,6 +10,7 @@ from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
+    checked_effort,
     checked_schema,
     checked_token_ids,
     checked_tools,
@@ -50,7 +51,6 @@ _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "functions": (None, []),
     "modalities": (None, ["text"]),
     "n": (None, 1),
-    "reasoning_effort": (None,),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
 }
@@ -68,6 +68,9 @@ class OpenAIDialect:
         param = error.param if isinstance(error, BadInput) else None
         if isinstance(error, ContextExceeded):
             param = self._text_param
+        elif param == "think":  # which here has another name
+            param = "reasoning_effort"
+            message = f"{param}: {message.replace('`think`', f'`{param}`')}"
         code = "model_not_found" if type(error) is NotFound else error.code
         return {
             "error": {
@@ -184,6 +187,7 @@ class ChatMessage(Wire):
     tool_calls: list[AssistantToolCall] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None  # its other name
 
     def internal(self, index: int) -> Message:
         """The message as Hutch knows it. Raises BadInput that names what is wrong with it."""
@@ -199,7 +203,7 @@ class ChatMessage(Wire):
         return Message(
             role,
             self._text(index),
-            self.reasoning_content or "",
+            self.reasoning_content or self.reasoning or "",
             calls,
             self.tool_call_id or "",
             self.name or "",
@@ -232,6 +236,12 @@ class ChatMessage(Wire):
         return tuple(found)
 
 
+class Reasoning(Wire):
+    """How much to think, as the Responses API and clients of Ollama say it."""
+
+    effort: str | None = None
+
+
 class ChatBody(_Common):
     """`POST /v1/chat/completions`."""
 
@@ -241,6 +251,8 @@ class ChatBody(_Common):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    reasoning: Reasoning | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
 
@@ -263,6 +275,9 @@ class ChatBody(_Common):
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            think=checked_effort(
+                self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)
+            ),
             truncate=False,
         )
 

@@ -70,6 +70,7 @@ COMMANDS = (
             _MODEL,
             _arg("-f", "--file", help="the Modelfile (default: Modelfile, or modelfile)"),
             _arg("-q", "--quantize", metavar="TYPE", help="the number format of the weights, such as q8_0"),
+            _arg("--draft-quantize", metavar="TYPE", help="the number format of the draft's weights"),
         ),
     ),
     Command(

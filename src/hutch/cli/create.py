@@ -12,7 +12,7 @@ from hutch import places
 from hutch.cli import client, http, progress, side
 from hutch.cli import folder as folders
 from hutch.cli.progress import Tell
-from hutch.core.errors import BadInput, NotBuilt
+from hutch.core.errors import BadInput
 from hutch.formats import modelfile
 from hutch.formats.modelfile import Modelfile
 from hutch.prompt import template
@@ -46,6 +46,8 @@ def create(args: argparse.Namespace) -> None:
         wanted = body(args.model, said, model, sent)
         if args.quantize:
             wanted["quantize"] = args.quantize
+        if args.draft_quantize:
+            wanted["draft_quantize"] = args.draft_quantize
         stream = client.HttpServer().stream if is_remote else _here
         try:
             for report in stream("/api/create", wanted):
@@ -101,7 +103,7 @@ def resolved(said: Modelfile, folder: Path) -> tuple[str | None, Files]:
     files: Files = {"files": _named(weights)}
     for field, (keyword, text) in beside.items():
         if text is not None:
-            files[field] = _one(_needed(keyword, said.lines[keyword], text, folder))
+            files[field] = _beside(keyword, said.lines[keyword], text, folder)
     files["documents"] = {
         name: _document(said.lines[f"documents.{name}"], text, folder)
         for name, text in said.documents.items()
@@ -143,8 +145,14 @@ def _named(files: Sequence[tuple[str, Path]]) -> dict[str, Path]:
     return named
 
 
-def _one(path: Path) -> dict[str, Path]:
-    return {path.name: path}
+def _beside(keyword: str, line: int, text: str, folder: Path) -> dict[str, Path]:
+    """The files of an adapter or a draft: one in GGUF, or those of a folder."""
+    path = _path(folder, text)
+    if path.suffix == ".safetensors" and path.is_file():
+        path = path.parent
+    if path.is_dir():
+        return folders.adapter_of(path) if keyword == "adapter" else folders.files_of(path)
+    return {path.name: _needed(keyword, line, text, folder)}
 
 
 def _path(folder: Path, text: str) -> Path:
@@ -160,8 +168,6 @@ def _path(folder: Path, text: str) -> Path:
 def _needed(keyword: str, line: int, text: str, folder: Path) -> Path:
     path = _path(folder, text)
     said = f"(line {line}): {keyword.upper()} {text}"
-    if path.is_dir():
-        raise NotBuilt(f"{said}: a folder is not built yet", hint="Name a file.")
     if not path.is_file():
         raise BadInput(f"{said}: no such file: {path}", hint="A path is relative to the Modelfile.")
     return path

@@ -1,12 +1,15 @@
 """What a FROM that is a folder, or one file of several, stands for: the files of one model."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from hutch.core.errors import BadInput
 
 _WEIGHTS = ("model*.safetensors", "consolidated*.safetensors", "*.gguf")  # the first that there are
-_BESIDE = ("*.json", "*/config.json", "chat_template.jinja")
+_BESIDE = ("*.json", "*/config.json", "chat_template.jinja", "tokenizer.model")
+_ADAPTER = ("adapter_model.safetensors", "*.gguf")
+_BESIDE_ADAPTER = ("adapter_config.json",)
 _SHARD = re.compile(r"(.*-)[0-9]{5}(-of-)([0-9]{5})(\.gguf)", re.IGNORECASE | re.DOTALL)
 _MAX_SHARDS = 10_000
 
@@ -14,7 +17,7 @@ _MAX_SHARDS = 10_000
 def files_of(path: Path) -> dict[str, Path]:
     """The files that a path stands for, by their names in the model's folder. Raises BadInput."""
     if path.is_dir():
-        return _in_folder(path)
+        return _in_folder(path, _WEIGHTS, _BESIDE)
     shard = _SHARD.fullmatch(path.name)
     if shard is None or not 1 < (count := int(shard[3])) <= _MAX_SHARDS:
         return {path.name: path}
@@ -28,14 +31,19 @@ def files_of(path: Path) -> dict[str, Path]:
     return {name: path.parent / name for name in names}
 
 
-def _in_folder(folder: Path) -> dict[str, Path]:
-    weights = next((found for pattern in _WEIGHTS if (found := _matches(folder, pattern))), None)
+def adapter_of(path: Path) -> dict[str, Path]:
+    """The files of the adapter in a folder. Raises BadInput."""
+    return _in_folder(path, _ADAPTER, _BESIDE_ADAPTER)
+
+
+def _in_folder(folder: Path, patterns: Sequence[str], patterns_beside: Sequence[str]) -> dict[str, Path]:
+    weights = next((found for pattern in patterns if (found := _matches(folder, pattern))), None)
     if weights is None:
         raise BadInput(
             f"{folder} has no *.safetensors and no *.gguf", hint="Name a folder that holds a model's weights."
         )
     is_gguf = weights[0].suffix.lower() == ".gguf"
-    beside = [] if is_gguf else [file for pattern in _BESIDE for file in _matches(folder, pattern)]
+    beside = [] if is_gguf else [file for pattern in patterns_beside for file in _matches(folder, pattern)]
     return {file.relative_to(folder).as_posix(): file for file in (*weights, *beside)}
 
 

@@ -65,6 +65,7 @@ def create(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         parser=body.get("parser"),
         requires=body.get("requires"),
         quantize=body.get("quantize", ""),
+        draft_quantize=body.get("draft_quantize", ""),
     )
     return map(progress_json, create_or_pull(local_store(), ModelName.parse(body["model"]), recipe))
 

@@ -162,7 +162,7 @@ def _collated(messages: Sequence[Message]) -> list[Message]:
             and not (before.tool_calls or message.tool_calls or message.thinking)
         ):
             content = "\n\n".join(text for text in (before.content, message.content) if text)
-            joined[-1] = replace(before, content=content)
+            joined[-1] = replace(before, content=content, images=before.images + message.images)
         else:
             joined.append(message)
     return joined
@@ -174,7 +174,7 @@ def _message(message: Message) -> Record:
             "Role": message.role,
             "Content": message.content,
             "Thinking": message.thinking,
-            "Images": (),
+            "Images": tuple(range(len(message.images))),  # to be counted; they stand in the content already
             "ToolCalls": tuple(
                 Record(
                     {

@@ -5,19 +5,20 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
-from hutch.core.access import Principal
+from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.backend import Running
-from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message, Usage
-from hutch.core.errors import ContextExceeded, EngineFailed
+from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message
+from hutch.core.errors import ContextExceeded
 from hutch.core.names import ModelName
-from hutch.engines.client import WorkerClient, WorkerGone
-from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
-from hutch.prompt.answer import Reader
+from hutch.engines.client import WorkerGone
+from hutch.engines.wire import RENDER_PATH
+from hutch.runtime.answering import answered, pictured, rendered, tokens_of
 from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
+from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.schemas import usable
@@ -29,8 +30,9 @@ _MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that 
 class LocalBackend:
     """Answers with workers of its own, one for each loaded model."""
 
-    def __init__(self, scheduler: Scheduler, load_timeout_s: float) -> None:
+    def __init__(self, scheduler: Scheduler, meaning: Meaning, load_timeout_s: float) -> None:
         self._scheduler = scheduler
+        self._meaning = meaning
         self._load_timeout_s = load_timeout_s
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
@@ -39,7 +41,7 @@ class LocalBackend:
         if isinstance(request.response_format, Mapping):
             request = replace(request, response_format=await usable(request.response_format))
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
-            messages = await _told(request, loaded)
+            messages = await self._told(request, loaded, who)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
                     async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
@@ -61,20 +63,21 @@ class LocalBackend:
     async def render(self, request: GenerateRequest) -> str:
         """The prompt that would be sent to the model."""
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
-            job = job_for(request, loaded.voice, await _told(request, loaded))
+            job = job_for(request, loaded.voice, await self._told(request, loaded, ANONYMOUS))
             worker = await loaded.ready(self._load_timeout_s)
-            return await _rendered(worker.client, job)
+            return await rendered(worker.client, job)
 
     async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
         """The tokens of a text as a prompt has them: with those that begin every prompt."""
         async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
             worker = await loaded.ready(self._load_timeout_s)
-            return await _tokens(worker.client, text)
+            return await tokens_of(worker.client, text)
 
-    async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
-        """Turn texts into vectors, in one call of the worker."""
+    async def embed(self, request: EmbedRequest, who: Principal, *, waits: bool = True) -> Embeddings:
+        """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not."""
         began = time.monotonic()
-        async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+        use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
+        async with use as (loaded, load_s):
             vectors, tokens = await self._embed(loaded, request, who)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
 
@@ -94,7 +97,23 @@ class LocalBackend:
 
     async def close(self) -> None:
         """End every worker."""
+        await self._meaning.close()
         await self._scheduler.close()
+
+    async def _told(self, request: GenerateRequest, loaded: LoadedModel, who: Principal) -> Sequence[Message]:
+        """The whole conversation, with what the model knows of its documents."""
+        messages: Sequence[Message] = conversation(request, loaded.voice.model)
+        if loaded.voice.model.projectors:  # else they are refused, unopened
+            messages = await readable(messages)
+        if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
+            return messages
+        limits = loaded.plan.num_ctx, len(request.context)
+        alike: Sequence[int] = ()
+        if question := await asyncio.to_thread(knowledge.question, messages, *limits):
+            # This model is in use: to wait until another has room could be to wait for oneself.
+            embed = partial(self.embed, who=who, waits=False)
+            alike = await self._meaning.alike(knowledge, question, embed)
+        return await asyncio.to_thread(knowledge.told_to, messages, *limits, alike)
 
     async def _embed(
         self, loaded: LoadedModel, request: EmbedRequest, who: Principal
@@ -125,12 +144,12 @@ class LocalBackend:
                 worker = await loaded.ready(self._load_timeout_s)
                 has_answered = False
                 try:
-                    if request.context or job.path == RENDER_PATH:
-                        text = await _rendered(worker.client, job)
+                    if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
+                        text = await rendered(worker.client, job)
                         job = text_job(request, loaded.voice, text, job.marks)
                     reuse = lease.reuse and not last_try
                     body = {
-                        **await _pictured(worker.client, job),
+                        **await pictured(worker.client, job),
                         "id_slot": lease.index,
                         "cache_prompt": reuse,
                         "return_progress": _takes_steps(job, worker.plan.num_batch),
@@ -139,7 +158,8 @@ class LocalBackend:
                         body["repeat_last_n"] = worker.plan.num_ctx
                     if worker.plan.context_shift and body["n_predict"] < 0:
                         body["n_predict"] = _MAX_CONTEXTS * worker.plan.num_ctx  # every answer ends
-                    async with aclosing(_chunks(worker.client, replace(job, body=body), request)) as chunks:
+                    full = replace(job, body=body)
+                    async with aclosing(answered(worker.client, full, request, loaded.voice)) as chunks:
                         async for chunk in chunks:
                             has_answered = True
                             yield chunk
@@ -151,55 +171,6 @@ class LocalBackend:
                     return
 
 
-async def _told(request: GenerateRequest, loaded: LoadedModel) -> Sequence[Message]:
-    """The whole conversation, with what the model knows of its documents."""
-    messages: Sequence[Message] = conversation(request, loaded.voice.model)
-    if loaded.voice.model.projectors:  # else they are refused, unopened
-        messages = await readable(messages)
-    if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
-        return messages
-    return await asyncio.to_thread(knowledge.told_to, messages, loaded.plan.num_ctx, len(request.context))
-
-
-async def _chunks(client: WorkerClient, job: Job, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-    """The worker's events as chunks; the last one has the finish reason, the usage, and the context if wanted."""
-    is_chat = job.path == CHAT_PATH
-    last = Chunk()
-    said: list[str] = []
-    reader = Reader(job.marks, job.prompt) if job.marks and not is_chat else None
-    async with aclosing(client.stream(job.path, job.body)) as events:
-        async for event in events:
-            read = chat_chunk if is_chat else completion_chunk
-            chunk = read(event, request.top_logprobs)
-            if job.body.get("n_predict") == 0:
-                chunk = _nothing_of(chunk)
-            said.append(chunk.text)
-            if reader is not None:
-                chunk = reader.end(chunk) if chunk.finish_reason else reader.feed(chunk)
-                if chunk.finish_reason and (chunk.text or chunk.thinking or chunk.tool_calls):
-                    yield replace(chunk, finish_reason=None, usage=None)
-                    chunk = Chunk(finish_reason=chunk.finish_reason, usage=chunk.usage)
-            if chunk.finish_reason or chunk.usage:
-                reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
-                last = replace(chunk, finish_reason=reason, usage=usage, text=last.text + chunk.text)
-            elif chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
-                yield chunk
-    if last.finish_reason is None:
-        raise EngineFailed("the model's worker ended before the answer did", hint="Send the request again.")
-    if request.want_context:
-        text = await _rendered(client, job) + "".join(said)
-        last = replace(last, context=(*request.context, *await _tokens(client, text)))
-    yield replace(last, usage=last.usage or Usage())
-
-
-async def _pictured(client: WorkerClient, job: Job) -> Mapping[str, Any]:
-    """The body of a job, with its images where they belong. Each worker has a mark of its own for them."""
-    if not job.images:
-        return job.body
-    marker = (await client.get("/props"))["media_marker"]
-    return with_pictures(job.body, job.images, job.mark, marker)
-
-
 def _takes_steps(job: Job, num_batch: int) -> bool:
     """Whether the prompt may take several steps. The engine then says a word after each: it notices a closed connection by it.
 
@@ -207,24 +178,3 @@ def _takes_steps(job: Job, num_batch: int) -> bool:
     """
     prompt = job.body.get("prompt")
     return not isinstance(prompt, str) or len(prompt.encode()) >= num_batch  # no token without a byte
-
-
-def _nothing_of(chunk: Chunk) -> Chunk:
-    """A chunk of an answer of no tokens: the engine writes one also where none was asked for."""
-    usage = chunk.usage and replace(chunk.usage, completion_tokens=0, decode_s=0.0)
-    return Chunk(finish_reason=chunk.finish_reason and "length", usage=usage)
-
-
-async def _tokens(client: WorkerClient, text: str) -> tuple[int, ...]:
-    reply = await client.call("/tokenize", {"content": text, "add_special": True, "parse_special": True})
-    return tuple(reply["tokens"])
-
-
-async def _rendered(client: WorkerClient, job: Job) -> str:
-    """The prompt of a job as text."""
-    if "messages" in job.body:
-        names = ("messages", "tools", "chat_template_kwargs")
-        body = {name: job.body[name] for name in names if name in job.body}
-        reply = await client.call(RENDER_PATH, body)
-        return str(reply["prompt"])
-    return job.prompt

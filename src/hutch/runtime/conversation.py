@@ -41,6 +41,9 @@ class Job:
     images: tuple[Image, ...] = ()  # where `mark` stands in the prompt of a TEXT_PATH
     mark: str = ""
     marks: Marks | None = None
+    thoughts: tuple[str, str] | None = (
+        None  # the tags of thoughts that come first, where a format follows them
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,6 @@ def _suffices(template: templates.Template, request: GenerateRequest) -> bool:
         (template.has_tools or not request.tools)
         and (template.has_thinking or not request.think)
         and not (request.tools and request.tool_choice == "required")
-        and not (request.think and request.response_format)
     )
 
 
@@ -155,10 +157,10 @@ def _templated(
     request: GenerateRequest, voice: Voice, messages: Sequence[Message], template: templates.Template
 ) -> Job:
     """The call for a prompt by a TEMPLATE. What comes back is taken apart by the template's own marks."""
-    if request.response_format:  # a format holds from the first token on: there is no room for thoughts
-        request = replace(request, think=False)
-    elif template.has_thinking:
+    if template.has_thinking:
         request = replace(request, think=_level(request.think, voice))
+    elif request.response_format and not request.think:
+        request = replace(request, think=False)
     tags = template.thinking_tags if template.has_thinking else _THINK
     thinks = "thinking" in capabilities(voice.facts, template) and request.think is not False
     marks = Marks(
@@ -171,7 +173,11 @@ def _templated(
         _marked(messages) if any(each.images for each in messages) else ((), "", messages)
     )
     text = template.render(messages, request.tools, request.think)
-    job = text_job(request, voice, text, marks if marks.thinking or marks.tools else None)
+    if marks.thinking and request.response_format:
+        job = text_job(replace(request, response_format=None), voice, text, marks)
+        job = replace(job, thoughts=marks.thinking, marks=replace(marks, thinking=None))
+    else:
+        job = text_job(request, voice, text, marks if marks.thinking or marks.tools else None)
     return replace(job, images=images, mark=mark)
 
 
@@ -244,7 +250,9 @@ def _check(request: GenerateRequest, voice: Voice, template: templates.Template 
         )
     if request.think and "thinking" not in can:
         raise BadInput(
-            f'"{name}" does not support thinking', hint="Leave `think` out, or use a model that thinks."
+            f'"{name}" does not support thinking',
+            hint="Leave `think` out, or use a model that thinks.",
+            param="think",
         )
     if request.tools and "tools" not in can:
         raise BadInput(
@@ -252,12 +260,6 @@ def _check(request: GenerateRequest, voice: Voice, template: templates.Template 
             hint="Use a model whose chat template has tools, or leave `tools` out.",
         )
     own = capabilities(voice.facts)
-    if request.think and request.response_format and (request.template or "thinking" not in own):
-        raise NotBuilt(
-            "think: a model that thinks by its TEMPLATE cannot think before an answer in a format",
-            hint="Leave `think` or `format` out.",
-            param="think",
-        )
     if request.tool_choice == "required" and "tools" not in own:
         raise NotBuilt(
             "tool_choice: a model whose tools are in its TEMPLATE cannot be made to call one",

@@ -57,13 +57,16 @@ class Scheduler:
 
     @asynccontextmanager
     async def use(
-        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None
+        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool = True
     ) -> AsyncIterator[tuple[LoadedModel, float]]:
-        """Hold a model loaded while in use; also tells the seconds until it was there."""
+        """Hold a model loaded while in use; also tells the seconds until it was there.
+
+        Who does not wait gets Busy where a load, or the use of another model, would have to end first.
+        """
         began = time.monotonic()
         loaded = self._current(name, options)
         if loaded is None:
-            loaded = await self._obtain(name, options, keep_alive_s)
+            loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
         else:
             loaded.begin(keep_alive_s)
         try:
@@ -101,14 +104,18 @@ class Scheduler:
         is_same = loaded.stamp == self._library.stamp(name)
         return loaded if is_same and serves(loaded.plan, options.over(own)) else None
 
-    async def _obtain(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> LoadedModel:
+    async def _obtain(
+        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
+    ) -> LoadedModel:
         """Load a model; the caller then holds it. A load goes on even if whoever asked for it leaves."""
+        if not waits and self._loading.locked():
+            raise Busy(f"{name.short} would wait for another load")
         if self._num_waiting > self._settings.max_queue:  # one of them is not waiting but loading
             raise Busy(
                 "server busy, please try again.  maximum pending requests exceeded",
                 hint="Send it again later.",
             )
-        loading = self._residents.background(self._load_in_turn(name, options, keep_alive_s))
+        loading = self._residents.background(self._load_in_turn(name, options, keep_alive_s, waits=waits))
         try:
             return await asyncio.shield(loading)
         except asyncio.CancelledError as error:
@@ -123,7 +130,7 @@ class Scheduler:
             self._residents.release(loading.result())
 
     async def _load_in_turn(
-        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None
+        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
     ) -> LoadedModel:
         self._num_waiting += 1
         try:
@@ -131,11 +138,13 @@ class Scheduler:
                 if (loaded := self._current(name, options)) is not None:
                     loaded.begin(keep_alive_s)
                     return loaded
-                return await self._load(name, options, keep_alive_s)
+                return await self._load(name, options, keep_alive_s, waits=waits)
         finally:
             self._num_waiting -= 1
 
-    async def _load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> LoadedModel:
+    async def _load(
+        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
+    ) -> LoadedModel:
         stamp = self._library.stamp(name)
         model = await asyncio.to_thread(self._library.open, name)
         _check_runs(model)
@@ -146,7 +155,7 @@ class Scheduler:
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
         need_bytes = memory_need_bytes(plan, facts, files)
-        await self._make_room(model.name, need_bytes)
+        await self._make_room(model.name, need_bytes, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram:
             plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
@@ -185,7 +194,7 @@ class Scheduler:
                 f"{name} is in use with other options, and stayed so", hint="Send it again later."
             ) from error
 
-    async def _make_room(self, name: ModelName, need_bytes: int) -> None:
+    async def _make_room(self, name: ModelName, need_bytes: int, *, waits: bool) -> None:
         """Evict what has to go, waiting for a model to fall idle where all are busy."""
         deadline = time.monotonic() + self._settings.load_timeout
         max_models = self._settings.max_loaded_models or _DEFAULT_MAX_MODELS
@@ -199,6 +208,8 @@ class Scheduler:
                 )
             if not plan.evict and not plan.wait:
                 return
+            if plan.wait and not waits:
+                raise Busy(f"no room for {name.short} beside the models in use")
             for victim in plan.evict:  # looked at anew: while one goes, another may be taken into use
                 loaded = self._residents.named(victim)
                 if loaded is not None and not loaded.num_users:
@@ -238,9 +249,10 @@ def _resident(loaded: LoadedModel) -> Resident:
 
 def _describe(loaded: LoadedModel) -> Running:
     pid = loaded.worker.pid if loaded.worker else None
+    is_dead = pid is None and loaded.state is WorkerState.READY  # which its keeper was not told yet
     return Running(
         model=loaded.voice.model.stored,
-        state=loaded.state,
+        state=WorkerState.STARTING if is_dead else loaded.state,
         engine=engine_name(loaded.plan),
         pid=pid,
         socket=loaded.worker.plan.endpoint.label if loaded.worker else "",

@@ -64,8 +64,11 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        """The process id while it runs; None as soon as the system knows that it has ended."""
+        process = self._process
+        if process is None or process.returncode is not None or _has_ended(process.pid):
+            return None
+        return process.pid
 
     @property
     def client(self) -> WorkerClient:
@@ -168,6 +171,16 @@ def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:
     return replace(plan, endpoint=endpoint)
 
 
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended, also where the event loop was not told yet. Leaves its status to be read."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 def _remove(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
@@ -194,7 +207,10 @@ def _sweep(parent: Path) -> None:
     """Remove this user's socket folders whose server was killed."""
     for folder in parent.glob("hutch-*-*"):
         owner = folder.name.split("-")[1]
-        info = folder.lstat()
+        try:
+            info = folder.lstat()
+        except FileNotFoundError:  # another server has swept it
+            continue
         if (
             owner.isdigit()
             and stat.S_ISDIR(info.st_mode)

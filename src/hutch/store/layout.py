@@ -31,6 +31,11 @@ def locks_folder(root: Path) -> Path:
     return root / ".locks"
 
 
+def vectors_folder(root: Path) -> Path:
+    """The folder of documents' vectors, which Ollama does not know."""
+    return root / ".vectors"
+
+
 def blob_path(root: Path, digest: str) -> Path:
     """Where a blob lies. `digest` is canonical, as parse_digest returns it."""
     return root / "blobs" / digest.replace(":", "-")

@@ -1,7 +1,6 @@
 """What a created model is made of: a base, and what is said over it."""
 
 import json
-import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -46,6 +45,7 @@ class Recipe:
     requires: str | None = None
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # what a listing is to tell
     quantize: str = ""  # the number format that the weights are to have
+    draft_quantize: str = ""  # and the draft's
 
 
 @dataclass(slots=True)
@@ -69,25 +69,25 @@ def check(recipe: Recipe) -> None:
     config.check_info(recipe.info)
     if recipe.template:
         template.parse(recipe.template)
-    for name, _ in recipe.files:
-        place = PurePosixPath(name)
-        if not name or place.is_absolute() or ".." in place.parts or "\\" in name:
-            raise BadInput(
-                "file path must be relative", hint="Name files as they are named in the model's folder."
-            )
-    if recipe.quantize:
-        known_file_type(recipe.quantize)
+    for type_name in filter(None, (recipe.quantize, recipe.draft_quantize)):
+        known_file_type(type_name)
     for message in recipe.messages:
         if message.get("role") not in ("system", "user", "assistant"):
             raise BadInput('message role must be one of "system", "user", or "assistant"')
 
 
 def _check_files(recipe: Recipe) -> None:
-    for file, _ in (*recipe.files, *recipe.adapters, *recipe.drafts):
-        if file.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", file):
-            raise BadInput("file path must be relative", hint=f"Name {file[:64]!a} by its last part.")
+    for name, _ in (*recipe.files, *recipe.adapters, *recipe.drafts):
+        place = PurePosixPath(name)
+        if not name or place.is_absolute() or ".." in place.parts or "\\" in name:
+            raise BadInput(
+                "file path must be relative", hint="Name files as they are named in the model's folder."
+            )
     for kind, files in (("adapter", recipe.adapters), ("draft", recipe.drafts)):
-        if len(files) > 1:
+        names = {PurePosixPath(name).name.lower() for name, _ in files}
+        is_folder = any(name.endswith(".safetensors") for name in names) and len(names) == len(files)
+        is_split = kind == "draft" and all("-of-" in name for name in names)
+        if len(files) > 1 and not is_folder and not is_split:
             raise BadInput(f"only one {kind} is currently supported", hint="Leave the others out.")
     for name, _ in recipe.documents:
         documents.check_name(name)

@@ -106,10 +106,15 @@ class ModelStore:
             if wanted.files:
                 files = yield from weights.prepared(draft, self.blobs, wanted.files)
                 recipe.from_files(draft, self.blobs, files)
-            recipe.beside(draft, self.blobs, "adapter", wanted.adapters)
-            recipe.beside(draft, self.blobs, "draft", wanted.drafts)
+            adapters = yield from weights.adapters(draft, self.blobs, wanted.adapters)
+            recipe.beside(draft, self.blobs, "adapter", adapters)
+            if wanted.drafts:
+                drafts = yield from weights.prepared(draft, self.blobs, wanted.drafts)
+                recipe.beside(draft, self.blobs, "draft", drafts)
             if wanted.quantize:
                 yield from weights.quantized(draft, self.blobs, wanted.quantize)
+            if wanted.draft_quantize:
+                yield from weights.quantized(draft, self.blobs, wanted.draft_quantize, "draft")
             for layer in draft.layers:
                 yield Progress(f"using existing layer {layer.digest}")
             yield from recipe.said_over(draft, wanted, self.blobs)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hutch.core.errors import BadInput, Conflict, FormatError
 from hutch.core.names import parse_digest
-from hutch.store import layout, manifests
+from hutch.store import layout, manifests, vectors
 
 PARTIAL_AGE_S = 24 * 3600.0  # a younger partial download is left, so that it can go on
 BLOB_AGE_S = 3600.0  # a younger blob is left: one is uploaded first, and then a create names it
@@ -34,6 +34,12 @@ def plan(root: Path) -> list[Leftover]:
         Leftover(_relative(root, entry), entry.stat(follow_symlinks=False).st_size)
         for entry in _files(layout.manifests_folder(root))
         if entry.name.startswith(f".{layout.TEMPORARY_PREFIX}")
+    ]
+    found += [
+        Leftover(_relative(root, entry), entry.stat(follow_symlinks=False).st_size)
+        for entry in _files(layout.vectors_folder(root))
+        if entry.name.startswith(layout.TEMPORARY_PREFIX)
+        or not needed.issuperset(vectors.digests_of(entry.name) or (entry.name,))
     ]
     return sorted(found)
 

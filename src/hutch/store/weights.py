@@ -46,13 +46,30 @@ def prepared(draft: Draft, blobs: Blobs, files: Files) -> Generator[Progress, No
     return files
 
 
-def quantized(draft: Draft, blobs: Blobs, wanted: str) -> Generator[Progress, None, None]:
-    """Put the model's weights in another number format. Raises BadInput where they are quantised already."""
+def adapters(draft: Draft, blobs: Blobs, files: Files) -> Generator[Progress, None, Files]:
+    """The adapter's files with safetensors replaced by a GGUF blob. Raises BadInput, FormatError or NotBuilt."""
+    if not any(name.endswith(".safetensors") for name, _ in files):
+        return files
+    yield Progress("converting adapter")
+    bases = [layer for layer in draft.layers if layer.kind == "model"]
+    if len(bases) != 1:
+        raise BadInput("an adapter needs a base", hint="Name the model that it was made for in FROM.")
+    module: Any = importlib.import_module("hutch.store.conversion.adapter")
+    paths = {name.rpartition("/")[2]: _blob(blobs, name, digest) for name, digest in files}
+    new = module.converted(paths, gguf.read(blobs.path(bases[0].digest)))
+    added = yield from written(blobs, new, "converting adapter")
+    return _replaced(draft, files, {name for name, _ in files}, added)
+
+
+def quantized(
+    draft: Draft, blobs: Blobs, wanted: str, kind: str = "model"
+) -> Generator[Progress, None, None]:
+    """Put the model's weights, or its draft's, in another number format. Raises BadInput where they are quantised already."""
     module: Any = importlib.import_module("hutch.store.quantize")
     type_name = known_file_type(wanted)
-    models = [layer for layer in draft.layers if layer.kind == "model"]
+    models = [layer for layer in draft.layers if layer.kind == kind]
     if len(models) != 1:
-        raise BadInput("only a model of one GGUF file can be quantized")
+        raise BadInput(f"only a {kind} of one GGUF file can be quantized")
     source = blobs.path(models[0].digest)
     facts = gguf.read(source)
     if facts.file_type not in FLOATS:
@@ -60,14 +77,16 @@ def quantized(draft: Draft, blobs: Blobs, wanted: str) -> Generator[Progress, No
             "quantization is only supported for F16, BF16 and F32 models",
             hint=f"This one is {facts.file_type}. Begin with the model as it was published.",
         )
-    status = f"quantizing {facts.file_type} model to {type_name}"
+    status = f"quantizing {facts.file_type} {kind} to {type_name}"
     yield Progress(status)
     if type_name in BUILT_IN:
         added = yield from written(blobs, module.requantized(copied(source, facts), type_name), status)
     else:
         added = yield from _by_binary(blobs, source, type_name, status)
     draft.created |= {added.digest, models[0].digest}
-    layer = gguf_layer(draft, blobs, added.digest, added.size_bytes)
+    layer = models[0]._replace(digest=added.digest, size_bytes=added.size_bytes, origin="")
+    if kind == "model":
+        layer = gguf_layer(draft, blobs, added.digest, added.size_bytes)
     draft.layers = [layer if each is models[0] else each for each in draft.layers]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from hutch.api import ollama_show
 from hutch.api.ollama_models import CreateBody
-from hutch.core.errors import BadInput, NotBuilt
+from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 from hutch.formats import modelfile
 from hutch.store.recipe import Recipe
@@ -65,12 +65,6 @@ def test_every_field_is_taken() -> None:
 def test_what_is_wrong_is_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         recipe(**fields)
-
-
-@pytest.mark.parametrize("field", ["draft_quantize"])
-def test_what_is_not_built_is_named(field: str) -> None:
-    with pytest.raises(NotBuilt, match=f"^{field} is not supported yet$"):
-        recipe(**{field: "q4_0"})
 
 
 def sent(store: ModelStore, data: bytes) -> tuple[tuple[str, str], ...]:

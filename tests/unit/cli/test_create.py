@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hutch.cli import create
-from hutch.core.errors import BadInput, FormatError, NotBuilt
+from hutch.core.errors import BadInput, FormatError
 from hutch.formats import modelfile
 from hutch.store import documents
 
@@ -70,11 +70,18 @@ def test_a_document_that_is_too_large_is_not_sent(folder: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("keyword", ["ADAPTER", "DRAFT"])
-def test_folders_are_not_built(folder: Path, keyword: str) -> None:
-    with pytest.raises(NotBuilt, match=rf"^\(line 2\): {keyword} ./deep: a folder is not built yet$"):
+def test_a_folder_without_weights_is_refused(folder: Path, keyword: str) -> None:
+    (folder / "deep" / "w.gguf").unlink()
+    with pytest.raises(BadInput, match=r"deep has no \*.safetensors and no \*.gguf"):
         resolved(f"FROM base\n{keyword} ./deep", folder)
-    with pytest.raises(NotBuilt, match="a folder is not built yet"):
-        resolved(f'FROM base\n{keyword} ""', folder)
+
+
+def test_a_folder_of_an_adapter_stands_for_its_two_files(folder: Path) -> None:
+    for name in ("adapter_model.safetensors", "adapter_config.json", "README.md", "tokenizer.json"):
+        (folder / "deep" / name).touch()
+    for said in ("./deep", "./deep/adapter_model.safetensors"):
+        _, files = resolved(f"FROM base\nADAPTER {said}", folder)
+        assert set(files["adapters"]) == {"adapter_model.safetensors", "adapter_config.json"}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """What a model knows from documents: found, cut to size, and put into the system message."""
 
+from array import array
 from pathlib import Path
 
 import pytest
 
 from hutch.core.chat import Message
 from hutch.core.models import Document
-from hutch.prompt.knowledge import Knowledge
+from hutch.prompt import likeness
+from hutch.prompt.knowledge import Knowledge, blended
 
 _FILLER = "Nothing of note happened on this day and everybody went home early. " * 60
 
@@ -102,3 +104,46 @@ def test_any_text_can_be_cut_and_counted(text: str) -> None:
 def test_a_long_text_is_counted_by_pieces_from_everywhere() -> None:
     sample = knowledge(a="a" * 200_000, b="b" * 200_000).sample
     assert abs(sample.count("a") - sample.count("b")) < 2000
+
+
+def test_what_is_near_in_meaning_is_told_though_no_word_is_shared() -> None:
+    wanted = "Who is ill telephones the office before nine."
+    known = knowledge(a=_FILLER, b=_FILLER + wanted + _FILLER, c=_FILLER)
+    texts = [text for _, part in known.parts for text in part]
+    index = next(i for i, text in enumerate(texts) if wanted in text)
+    question = user("Sick leave?")
+    assert known.told_to([question], 1024) == (question,)
+    assert wanted in known.told_to([question], 1024, 0, [index])[0].content
+
+
+def test_what_stands_high_in_two_rankings_stands_highest() -> None:
+    assert blended([3, 1, 2], [4, 1]) == [1, 3, 4, 2]
+    assert blended([], [2, 1]) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("said", "question"),
+    [
+        (["Which badge have visitors?"], "Which badge have visitors?"),
+        (["visitors?", "xyzzy"], "visitors?\nxyzzy"),
+        (["old words", "nothing there", "xyzzy", ""], "xyzzy"),
+        (["x" * 5000], "x" * 4000),
+        (["", "  "], ""),
+    ],
+)
+def test_the_question_begins_with_the_last_message_that_says_something(
+    said: list[str], question: str
+) -> None:
+    known = knowledge(a="The badge of visitors is violet. " * 400)
+    assert known.question([user(each) for each in said], 1024) == question
+
+
+def test_nothing_is_asked_about_documents_that_fit_or_were_told() -> None:
+    assert knowledge(a="Short.").question([user("Short?")], 1024) == ""
+    assert knowledge(a="Short.").question([user("Short?")], 1024, 10) == ""
+
+
+def test_the_nearest_vectors_come_first() -> None:
+    rows = array("f", [1, 0, 0, 1, 0.6, 0.8, -1, 0]).tobytes()
+    assert likeness.alike((0.8, 0.6), rows, 3) == (2, 0, 1)
+    assert likeness.alike((0.8, 0.6), rows, 9) == (2, 0, 1, 3)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hutch.core.chat import Message
+from hutch.core.chat import Image, Message
 from hutch.core.errors import BadInput
 from hutch.prompt.template import MAX_TEMPLATE_CHARS, parse
 
@@ -252,3 +252,10 @@ def test_nothing_that_was_said_is_lost(messages: list[Message]) -> None:
     at = 0
     for message in messages:
         at = prompt.index(message.content, at)
+
+
+def test_a_template_can_tell_how_many_images_a_message_has() -> None:
+    seen = parse("{{ range .Messages }}{{ .Content }}:{{ len .Images }}{{ if .Images }}!{{ end }} {{ end }}")
+    picture = Image("image/png", "")
+    said = [Message("user", "a", images=(picture,)), Message("user", "b", images=(picture, picture))]
+    assert seen.render([*said, Message("assistant", "c")]) == "a\n\nb:3! c:0 "

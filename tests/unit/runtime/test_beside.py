@@ -47,6 +47,9 @@ def test_llama_server_is_told_of_them_by_flags() -> None:
     assert words[words.index("--spec-draft-model") + 1] == "/b/small"
     assert words[words.index("--spec-draft-n-max") + 1] == "4"
     assert not {"--lora", "--mmproj", "--spec-type"} & set(llama_cpp._arguments(plan()))
+    assert "--no-mmproj-offload" not in words
+    assert "--no-mmproj-offload" in llama_cpp._arguments(plan(LoadOptions(num_gpu=0), **PLACES))
+    assert "--no-mmproj-offload" not in llama_cpp._arguments(plan(LoadOptions(num_gpu=0)))
     comma = llama_cpp._arguments(plan(adapters=(Path("/a,b/lora"),)))
     assert '"/a,b/lora"' in comma  # the flag takes a list
 

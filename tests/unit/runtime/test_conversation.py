@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hutch.core.chat import GenerateRequest, Message, Sampling
-from hutch.core.errors import BadInput, NotBuilt
+from hutch.core.errors import BadInput
 from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, RENDER_PATH, TEXT_PATH
 from hutch.prompt.answer import Marks
 from hutch.runtime.conversation import (
@@ -156,15 +156,23 @@ def test_a_template_that_thinks_is_told_so(think: bool | str | None, told: str, 
     assert (job.prompt, job.marks) == (told, marks)
 
 
-def test_a_format_leaves_no_room_for_thoughts() -> None:
+@pytest.mark.parametrize(("think", "told"), [(None, "true"), (True, "true"), ("low", "truelow")])
+def test_thoughts_come_before_an_answer_in_a_format(think: bool | str | None, told: str) -> None:
     voice = voice_of(model(template=THINKS), facts())
+    job = job_for(ask(user("hi"), response_format="json", think=think), voice, [user("hi")])
+    assert (job.prompt, job.thoughts) == (told, ("<t>", "</t>"))
+    assert "json_schema" not in job.body
+    assert job.body["preserved_tokens"] == ["<t>", "</t>"]
+
+
+def test_who_does_not_think_answers_in_the_format_at_once() -> None:
+    voice = voice_of(model(template=THINKS), facts())
+    job = job_for(ask(user("hi"), response_format="json", think=False), voice, [user("hi")])
+    assert (job.prompt, job.thoughts, job.body["json_schema"]) == ("false", None, {"type": "object"})
+    thinks = facts(tokenizer__chat_template=JINJA + "<think>")
+    voice = voice_of(model(template="[{{ .Prompt }}]"), thinks)
     job = job_for(ask(user("hi"), response_format="json"), voice, [user("hi")])
-    assert (job.prompt, job.marks) == ("false", None)
-    with pytest.raises(NotBuilt, match="think"):
-        job_for(ask(user("hi"), response_format="json", think=True), voice, [user("hi")])
-    own = facts(tokenizer__chat_template=JINJA + "<think>")
-    request = ask(user("hi"), response_format="json", think=True)
-    assert job_for(request, voice_of(model(template=THINKS), own), [user("hi")]).path == CHAT_PATH
+    assert (job.thoughts, job.body["json_schema"]) == (None, {"type": "object"})
 
 
 def test_thoughts_of_a_file_that_thinks_are_found_under_any_template() -> None:

@@ -1,6 +1,7 @@
 """The table of loaded models, with workers that are made up."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ class FakeWorker:
 
     def __init__(self, plan: LaunchPlan, log: Path) -> None:
         self.plan = plan
-        self.pid = None
+        self.pid: int | None = os.getpid()
         self.started_at = 0.0
         self.ended = asyncio.Event()
 
@@ -148,6 +149,55 @@ def test_a_load_goes_on_when_whoever_asked_for_it_leaves(run: Callable[..., None
         assert len(FakeWorker.alive) == 1
 
     run(story)
+
+
+def test_who_does_not_wait_is_told_at_once_that_there_is_no_room(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        async with scheduler.use(SMALL, NOTHING, None):
+            with pytest.raises(Busy, match="no room for other:latest beside the models in use"):
+                await scheduler.use(OTHER, NOTHING, None, waits=False).__aenter__()
+        FakeWorker.gate.clear()
+        loading = asyncio.create_task(use(scheduler, OTHER))
+        await until(lambda: any(row.state is WorkerState.STARTING for row in scheduler.running()))
+        with pytest.raises(Busy, match="would wait for another load"):
+            await scheduler.use(SMALL, NOTHING, None, waits=False).__aenter__()
+        FakeWorker.gate.set()
+        await loading
+
+    run(story, max_loaded_models=1)
+
+
+def test_a_worker_that_has_just_ended_is_not_told_of_as_ready(run: Callable[..., None]) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL, 60)
+        assert [row.state for row in scheduler.running()] == [WorkerState.READY]
+        (worker,) = FakeWorker.alive
+        worker.pid = None  # the system knows, and the event loop does not yet
+        assert [(row.state, row.pid) for row in scheduler.running()] == [(WorkerState.STARTING, None)]
+
+    run(story)
+
+
+def test_models_on_the_gpu_leave_the_others_what_is_left(run: Callable[..., None]) -> None:
+    taken: list[int] = []
+
+    async def story(scheduler: Scheduler) -> None:
+        taken.clear()
+        for name in (SMALL, OTHER):
+            async with scheduler.use(name, LoadOptions(num_gpu=9), 60) as (loaded, _):
+                taken.append(loaded.vram_bytes)
+        await scheduler.unload(SMALL)
+        async with scheduler.use(SMALL, LoadOptions(num_gpu=0), 60) as (loaded, _):
+            assert loaded.vram_bytes == 0
+
+    run(story, max_vram=1 << 40)
+    whole, same = taken
+    assert whole == same > 0
+    run(story, max_vram=whole * 3 // 2)
+    assert taken[0] == whole
+    assert 0 < taken[1] <= whole // 2
+    run(story, max_vram=whole)
+    assert taken == [whole, 0]
 
 
 def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., None]) -> None:

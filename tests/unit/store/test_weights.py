@@ -13,6 +13,7 @@ from hutch.formats import ggml_numbers, gguf, gguf_writer
 from hutch.formats.gguf_writer import NewGGUF, NewTensor
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
+from tests import hf_folders
 from tests.gguf_files import TOKENS, tiny_metadata, tiny_model
 from tests.unit.store.things import add_model, blob_names, digest_of, name, statuses
 
@@ -159,6 +160,18 @@ def test_shards_become_one_file_in_whatever_order_they_come(store: ModelStore) -
 def test_files_that_are_no_model_are_refused(store: ModelStore, files: dict[str, bytes], says: str) -> None:
     with pytest.raises((BadInput, FormatError), match=says):
         create(store, files)
+
+
+def test_a_projector_stays_beside_what_is_converted(store: ModelStore, tmp_path: Path) -> None:
+    hf_folders.llama(tmp_path / "m")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "m").iterdir()}
+    eyes = tiny_model({"general.architecture": "clip"})
+    assert "converting model" in create(store, {**files, "mmproj.gguf": eyes})
+    made = store.open(name("made"))
+    assert gguf.read(made.weights[0]).architecture == "llama"
+    assert [path.read_bytes() for path in made.projectors] == [eyes]
+    with pytest.raises(BadInput, match="one GGUF file of weights"):
+        create(store, {**files, "other.gguf": tiny_model()})
 
 
 def test_the_writer_writes_what_the_reader_reads(tmp_path: Path) -> None:

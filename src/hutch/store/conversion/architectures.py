@@ -7,15 +7,14 @@ from types import MappingProxyType
 from hutch.core.errors import NotBuilt
 from hutch.formats.gguf_source import shown
 from hutch.formats.gguf_writer import NewGGUF
-from hutch.store.conversion import bert, llama
+from hutch.store.conversion import bert, decoder
+from hutch.store.conversion.families import FAMILIES
 from hutch.store.conversion.folder import Folder, opened
 
 CONVERTERS: Mapping[str, Callable[[Folder], NewGGUF]] = MappingProxyType(
     {
         "BertModel": bert.convert,
-        "LlamaForCausalLM": llama.convert_llama,
-        "MistralForCausalLM": llama.convert_llama,
-        "Qwen2ForCausalLM": llama.convert_qwen2,
+        **dict.fromkeys(FAMILIES, decoder.convert),
     }
 )
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hutch.core.errors import BadInput, FormatError
 from hutch.formats import ggml_numbers, safetensors
 from hutch.formats.gguf_source import shown
@@ -34,9 +36,13 @@ class Folder:
         """A file's JSON object; None where the file is not there."""
         return _json(self.files[name], name) if name in self.files else None
 
+    def data(self, name: str, limit_bytes: int = _MAX_JSON_BYTES) -> bytes:
+        """A file's bytes. Raises FormatError beyond the limit."""
+        return layout.read_bounded(self.files[name], limit_bytes)
+
     def text(self, name: str) -> str:
         """A file's text, of at most as many bytes as JSON may have."""
-        return layout.read_bounded(self.files[name], _MAX_JSON_BYTES).decode(errors="replace")
+        return self.data(name).decode(errors="replace")
 
     def needed_json(self, name: str) -> dict[str, Any]:
         """A file's JSON object. Raises BadInput where it is not there."""
@@ -64,17 +70,17 @@ class Folder:
         return float(value)
 
 
-def opened(files: Mapping[str, Path]) -> Folder:
-    """The folder that these files make. Raises BadInput or FormatError."""
-    if "config.json" not in files:
-        raise BadInput("the model's config.json is missing", hint=_HINT)
+def opened(files: Mapping[str, Path], config: str = "config.json") -> Folder:
+    """The folder that these files make, with the configuration in the file of that name. Raises BadInput or FormatError."""
+    if config not in files:
+        raise BadInput(f"the model's {config} is missing", hint=_HINT)
     tensors: dict[str, StoredTensor] = {}
     for name in sorted(files):
         if name.endswith(".safetensors"):
             for tensor in safetensors.read(files[name], name).values():
                 if tensors.setdefault(tensor.name, tensor) is not tensor:
                     raise FormatError(f"{name}: tensor {shown(tensor.name)} is in two files")
-    folder = Folder(files, _json(files["config.json"], "config.json"), tensors)
+    folder = Folder(files, _json(files[config], config), tensors)
     index = folder.json("model.safetensors.index.json") or {}
     places = index.get("weight_map")
     missing = sorted(set(places) - set(tensors)) if isinstance(places, dict) else []
@@ -86,12 +92,18 @@ def opened(files: Mapping[str, Path]) -> Folder:
 
 
 def new_tensor(
-    stored: StoredTensor, name: str, shape: tuple[int, ...], *, keep_type: bool = True, heads: int = 0
+    stored: StoredTensor,
+    name: str,
+    shape: tuple[int, ...],
+    *,
+    keep_type: bool = True,
+    heads: int = 0,
+    offset: float = 0.0,
 ) -> NewTensor:
     """A tensor under its GGUF name, in the type that it has, or as F32.
 
     `shape` is what the configuration says, the row's length last. With `heads`, the rows of each head go from halves,
-    as Hugging Face has them for rotary positions, to pairs, as llama.cpp has them.
+    as Hugging Face has them for rotary positions, to pairs, as llama.cpp has them. `offset` is added to what becomes F32.
     """
     what = f"tensor {shown(stored.name)}"
     if stored.dtype not in _CONVERTIBLE:
@@ -106,9 +118,12 @@ def new_tensor(
 
     def pieces() -> Iterator[bytes]:
         source = iter((_paired(stored, heads),)) if heads else stored.pieces()
-        if type_name == stored.dtype:
+        if type_name == stored.dtype and not offset:
             return source
-        return (ggml_numbers.encode(type_name, ggml_numbers.decode(stored.dtype, piece)) for piece in source)
+        return (
+            ggml_numbers.encode(type_name, ggml_numbers.decode(stored.dtype, piece) + np.float32(offset))
+            for piece in source
+        )
 
     return NewTensor(name, tuple(reversed(shape)), type_name, pieces)
 

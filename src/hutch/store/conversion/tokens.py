@@ -40,8 +40,22 @@ def word_pieces(folder: Folder, size: int) -> dict[str, Any]:
     }
 
 
-def listed(document: Mapping[str, Any], size: int) -> tuple[list[str], "array[int]"]:
-    """Every token by its id, and of what type each is; ids without a token are filled. Raises FormatError."""
+def merges_of(value: Any) -> list[list[str]]:
+    """The pairs that are merged, in order. Raises FormatError."""
+    pairs = [each.split(" ") if isinstance(each, str) else each for each in value or ()]
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+            raise FormatError(f"tokenizer.json: the merge {shown(pair)} is no pair of tokens")
+    return pairs
+
+
+def listed(
+    document: Mapping[str, Any], size: int, *, drops_beyond: bool = False
+) -> tuple[list[str], "array[int]"]:
+    """Every token by its id, and of what type each is; ids without a token are filled. Raises FormatError.
+
+    `drops_beyond`: added tokens for which the model has no row, such as those of pictures, are left out.
+    """
     vocabulary = part(part(document, "model"), "vocab")
     texts, types = [f"[PAD{index}]" for index in range(size)], array("i", [UNUSED]) * size
     added = document.get("added_tokens") or []
@@ -53,6 +67,8 @@ def listed(document: Mapping[str, Any], size: int) -> tuple[list[str], "array[in
         for each in added
     ]
     for text, index, kind in rows:
+        if drops_beyond and kind != NORMAL and type(index) is int and index >= size:
+            continue
         if not isinstance(text, str) or type(index) is not int or not 0 <= index < size:
             raise FormatError(
                 f"tokenizer.json: token {shown(text)} has the id {shown(index)}; 0 to {size - 1:,} is allowed"
