@@ -74,15 +74,16 @@ class Guidance:
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise _complaint(what, matcher.get_error())
-        return Constraint(matcher, self._vocab_size)
+        return Constraint(matcher, self._vocab_size, self._tokens.eos)
 
 
 class Constraint:
     """What may come next in one answer. Ask for the `mask`, choose a token by it, `accept` that, until it `is_complete`."""
 
-    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+    def __init__(self, matcher: LLMatcher, vocab_size: int, eos: frozenset[int]) -> None:
         self._matcher = matcher
         self._vocab_size = vocab_size
+        self._eos = eos
 
     @property
     def is_complete(self) -> bool:
@@ -102,7 +103,8 @@ class Constraint:
 
     def accept(self, token: int) -> None:
         """Go on from this token, which the mask allowed. Raises as `mask` does, and EngineFailed for another token."""
-        if not self._matcher.validate_tokens([token]):
+        is_end = token in self._eos and (self.may_end or self.is_complete)
+        if not is_end and not self._matcher.validate_tokens([token]):
             self._check()
             raise EngineFailed(f"token {token} was chosen, and the format does not allow it there")
         self._matcher.consume_token(token)
