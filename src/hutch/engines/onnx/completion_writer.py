@@ -25,9 +25,7 @@ class CompletionWriter:
 
     def stream(self, events: Iterable[Event]) -> bytes:
         """Some events as a part of a stream. Empty where they say nothing."""
-        return b"".join(
-            f"data: {said}\n\n".encode() for said in map(self._said, events) if said
-        )
+        return b"".join(f"data: {said}\n\n".encode() for said in map(self._said, events) if said)
 
     def whole(self, events: Iterable[Event]) -> JsonDict:
         """All events as one reply."""

@@ -23,11 +23,9 @@ class Writer(Protocol):
 
     def stream(self, events: Iterable[Event]) -> bytes:
         """Some events as a part of a stream."""
-        ...
 
     def whole(self, events: Iterable[Event]) -> JsonDict:
         """All events as one reply."""
-        ...
 
 
 class Reply:
@@ -37,7 +35,11 @@ class Reply:
         self.is_stream = is_stream
         self._writer = writer
         self._news: asyncio.Queue[Sequence[Event]] = asyncio.Queue()
-        self.close = batcher.submit(order, self._news.put_nowait)
+        self._cancel = batcher.submit(order, self._news.put_nowait)
+
+    def close(self) -> None:
+        """Give it up, if it has not ended."""
+        self._cancel()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The parts of a stream. Raises the error that ends it."""
@@ -103,7 +105,8 @@ class DecoderWire:
         facts = self._facts
         if asked.slot >= facts.num_slots:
             raise BadInput(
-                f"id_slot: there is no slot {asked.slot}; they are 0 to {facts.num_slots - 1}", param="id_slot"
+                f"id_slot: there is no slot {asked.slot}; they are 0 to {facts.num_slots - 1}",
+                param="id_slot",
             )
         prompt = await self._encoded(asked.prompt)
         if not prompt:

@@ -8,9 +8,10 @@ import onnxruntime as ort
 from hutch.core.errors import BadInput, EngineFailed
 from hutch.engines.onnx.batch import Batcher
 from hutch.engines.onnx.decoder_wire import DecoderWire, Facts
-from hutch.engines.onnx.session import Decoder, Layout
+from hutch.engines.onnx.session import Decoder
 from hutch.engines.onnx.text import Tokens
 from hutch.engines.protocol import LaunchPlan
+from hutch.formats import genai_config
 
 
 async def load(plan: LaunchPlan) -> DecoderWire:
@@ -49,5 +50,5 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[Decoder, Tokens]:
     except Exception as error:
         raise EngineFailed(f"ONNX Runtime cannot load the model: {error}") from error
     num_ctx = min(plan.num_ctx, config.context_length)
-    decoder = Decoder(session, plan.num_slots, num_ctx, config.decoder)
+    decoder = Decoder(session, config.decoder, plan.num_slots, num_ctx)
     return decoder, Tokens(folder / "tokenizer.json", config.eos_token_ids)

@@ -52,12 +52,8 @@ class Completion:
             raise BadInput("json_schema: a JSON object is needed", param="json_schema")
         if isinstance(schema, dict) and not schema:
             schema = None  # llama-server takes {} for none
-        forms = {
-            "json_schema": schema,
-            "grammar": _of(body, "grammar", str, "") or None,
-            "regex": _of(body, "regex", str, "") or None,
-        }
-        if sum(form is not None for form in forms.values()) > 1:
+        grammar, regex = _of(body, "grammar", str, "") or None, _of(body, "regex", str, "") or None
+        if sum(form is not None for form in (schema, grammar, regex)) > 1:
             raise BadInput("only one of json_schema, grammar and regex can be given", param="json_schema")
         slot = _number(body, "id_slot", -1, -1, 1 << 16)
         return cls(
@@ -71,7 +67,9 @@ class Completion:
             wants_progress=_of(body, "return_progress", bool, False),
             slot=slot,
             reuse=_of(body, "cache_prompt", bool, True) and slot >= 0,
-            **forms,
+            json_schema=schema,
+            grammar=grammar,
+            regex=regex,
         )
 
 

@@ -1,6 +1,7 @@
 """The worker's HTTP: routes, bodies with a bound, streams that end when the client leaves. What is answered is not decided here."""
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -28,24 +29,34 @@ JsonDict = dict[str, Any]
 class Reply(Protocol):
     """An answer on its way: in parts or whole. Both raise the HutchError that ends it."""
 
-    is_stream: bool
-    close: Callable[[], None]
+    @property
+    def is_stream(self) -> bool:
+        """Whether its parts were asked for."""
+
+    def close(self) -> None:
+        """Give it up, if it has not ended."""
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
         """The parts of a stream."""
-        ...
 
     async def whole(self) -> JsonDict:
         """All of it."""
-        ...
 
 
 class Wire(Protocol):
     """What a loaded model answers, by path."""
 
-    posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]]
-    gets: Mapping[str, Callable[[], Any]]
-    streams: Mapping[str, Callable[[JsonDict], Awaitable[Reply]]]
+    @property
+    def posts(self) -> Mapping[str, Callable[[JsonDict], Awaitable[Any]]]:
+        """What answers JSON with JSON."""
+
+    @property
+    def gets(self) -> Mapping[str, Callable[[], Any]]:
+        """What only tells."""
+
+    @property
+    def streams(self) -> Mapping[str, Callable[[JsonDict], Awaitable[Reply]]]:
+        """What generates."""
 
 
 class Application:
@@ -65,7 +76,7 @@ class Application:
             await self._route(request, answer)
         except HutchError as error:
             await answer.fail(error)
-        except Exception:
+        except Exception:  # noqa: BLE001  the edge of HTTP
             _log.exception("%s %s failed", request.method, request.url.path)
             await answer.fail(HutchError("the worker failed; its log has more"))
 
@@ -215,4 +226,4 @@ def _detail(code: int, message: str, kind: str) -> JsonDict:
 
 
 def _dumped(said: Any) -> bytes:
-    return JSONResponse(said).body
+    return json.dumps(said).encode()

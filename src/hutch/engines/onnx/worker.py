@@ -29,7 +29,7 @@ def main() -> None:
     try:
         server.serve(application, plan.endpoint, load)
     except HutchError as error:
-        _log.error("error: %s. %s", error.message, error.hint)  # noqa: TRY400  it is for people
+        _log.error("error: %s. %s", error.message, error.hint)
         os._exit(1)
     os._exit(0)  # threads that compute have nothing to save
 
