@@ -182,6 +182,9 @@ def llama(shape: Shape | None = None) -> onnx.ModelProto:
     head = draw.normal(0, shape.logit_scale * shape.hidden**-0.5, (shape.hidden, shape.vocab)).astype(
         np.float32
     )
+    for text, token in byte_tokenizer().get_vocab().items():
+        if not (text.isascii() and text.isalpha()):
+            head[:, token] = 0  # hardly ever the likeliest: what it writes are letters, and it does not end
     node("MatMul", ["last_row", tensor("lm_head.weight", head)], ["logits"])
     return _model(shape, nodes, tensors)
 
