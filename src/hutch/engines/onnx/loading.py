@@ -25,6 +25,7 @@ async def load(plan: LaunchPlan) -> DecoderWire:
         "version": ort.__version__,
         "providers": ["cpu"],
         "fallbacks": [],
+        "reproducible": decoder.is_reproducible,
     }
     facts = Facts(
         tokens,
@@ -50,5 +51,5 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[Decoder, Tokens]:
     except Exception as error:
         raise EngineFailed(f"ONNX Runtime cannot load the model: {error}") from error
     num_ctx = min(plan.num_ctx, config.context_length)
-    decoder = Decoder(session, config.decoder, plan.num_slots, num_ctx)
+    decoder = Decoder(session, config.decoder, max(2, plan.num_slots), num_ctx)
     return decoder, Tokens(folder / "tokenizer.json", config.eos_token_ids)
