@@ -26,10 +26,12 @@ def client(server: Server) -> Iterator[ollama.Client]:
         yield made
 
 
-class Animal(BaseModel):
+class Animal(BaseModel, extra="forbid"):
     """What a model is to fill in."""
 
-    name: Annotated[str, Field(max_length=12)]  # bounded, since a model of random weights sees no reason to end
+    name: Annotated[
+        str, Field(max_length=12)
+    ]  # bounded, since a model of random weights sees no reason to end
     legs: Annotated[int, Field(ge=0, le=8)]
 
 
@@ -93,9 +95,13 @@ def test_generate_ends_before_a_stop_text(client: ollama.Client) -> None:
 
 @EVERY_ENGINE
 def test_an_answer_ends_before_a_stop_text_that_spans_its_tokens(client: ollama.Client) -> None:
-    usual = client.generate(MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "num_predict": 16}).response or ""
+    usual = (
+        client.generate(MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "num_predict": 16}).response or ""
+    )
     stop = usual[5:9]
-    reply = client.generate(MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "num_predict": 16, "stop": [stop]})
+    reply = client.generate(
+        MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "num_predict": 16, "stop": [stop]}
+    )
     assert reply.response == usual[: usual.index(stop)]
     assert reply.done_reason == "stop"
 

@@ -31,7 +31,9 @@ def gpt(server: Server) -> Iterator[openai.OpenAI]:
 class Animal(BaseModel):
     """What a model is to fill in."""
 
-    name: Annotated[str, Field(max_length=12)]  # bounded, since a model of random weights sees no reason to end
+    name: Annotated[
+        str, Field(max_length=12)
+    ]  # bounded, since a model of random weights sees no reason to end
     legs: Annotated[int, Field(ge=0, le=8)]
 
 
