@@ -52,6 +52,7 @@ PROVIDERS = (
     Provider(
         "webgpu", "WebGpuExecutionProvider", ("gpu",), (), "onnxruntime-ep-webgpu", "onnxruntime_ep_webgpu"
     ),
+    Provider("ggml", "ggml", ("gpu", "cpu"), (), "onnxruntime-ggml", "onnxruntime_ggml"),
     Provider("cpu", "CPUExecutionProvider", ("cpu",)),
 )
 BY_SHORT_NAME = {provider.short: provider for provider in PROVIDERS}
@@ -95,14 +96,12 @@ def split_item(item: str) -> tuple[str, str]:
 
 def _check(item: str) -> None:
     short, kind = split_item(item)
-    if not short:
+    if item in KINDS:
         return
     provider = BY_SHORT_NAME.get(short)
     if provider is None:
         known = ", ".join((*KINDS, *(each.short for each in PROVIDERS if each.short not in KINDS)))
-        raise BadInput(
-            f"hardware {item[:40]!r} is not known", hint=f"Known are: {known}.", param="hardware"
-        )
+        raise BadInput(f"hardware {item[:40]!r} is not known", hint=f"Known are: {known}.", param="hardware")
     if (":" in item) and kind not in provider.kinds:
         raise BadInput(
             f"hardware {item[:40]!r}: {short} runs on {' and '.join(provider.kinds)}", param="hardware"

@@ -84,6 +84,9 @@ class LaunchPlan:
 
 ENGINES = {"llama.cpp": "hutch.engines.llama_cpp", "onnx": "hutch.engines.onnx.worker"}
 
+# Programs that say what an engine can use here. Each prints one line of JSON; what crashes in one crashes alone.
+PROBES = {"llama.cpp": "hutch.engines.llama_cpp_devices", "onnx": "hutch.engines.onnx.probe"}
+
 
 def engine_name(plan: LaunchPlan) -> str:
     """What `ps` calls the engine."""

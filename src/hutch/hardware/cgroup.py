@@ -39,7 +39,7 @@ def limits(read: Read) -> Limits:
 
 def _own_groups(read: Read) -> dict[str, PurePosixPath]:
     """The path of this process's group for each controller of version 1, and under "" that of version 2."""
-    paths = {}
+    paths: dict[str, PurePosixPath] = {}
     for line in read(Path("/proc/self/cgroup")).splitlines():
         if line.count(":") >= 2:
             _, controllers, path = line.split(":", 2)

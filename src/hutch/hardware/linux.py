@@ -76,7 +76,9 @@ def _driver_version(driver: str, root: Path) -> str:
     if not driver:
         return ""
     if driver == "nvidia":
-        told = re.search(r"Module\S*(?:\s+for\s+\S+)?\s+(\d[\d.]+)", read(root / "proc/driver/nvidia/version"))
+        told = re.search(
+            r"Module\S*(?:\s+for\s+\S+)?\s+(\d[\d.]+)", read(root / "proc/driver/nvidia/version")
+        )
         if told:
             return told[1]
     return read(root / "sys/module" / driver / "version")

@@ -24,7 +24,9 @@ def read_displays(text: str, *, is_apple: bool) -> tuple[Device, ...]:
         if gpu.get("sppci_device_type") == "spdisplays_gpu"
     ]
     found = [
-        Device("gpu", str(gpu.get("sppci_model", "GPU")), _vendor(str(gpu.get("spdisplays_vendor", ""))), "Metal")
+        Device(
+            "gpu", str(gpu.get("sppci_model", "GPU")), _vendor(str(gpu.get("spdisplays_vendor", ""))), "Metal"
+        )
         for gpu in listed
     ]
     if is_apple:

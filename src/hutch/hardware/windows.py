@@ -40,12 +40,16 @@ def _gpu(row: dict[str, Any]) -> Device:
     size = row.get("AdapterRAM")
     size_bytes = size if isinstance(size, int) and 0 < size < _LARGEST_TOLD_BYTES else 0
     vendor = _vendor(str(row.get("AdapterCompatibility", "")))
-    return Device("gpu", str(row.get("Name", "GPU")), vendor, "WDDM", str(row.get("DriverVersion") or ""), size_bytes)
+    return Device(
+        "gpu", str(row.get("Name", "GPU")), vendor, "WDDM", str(row.get("DriverVersion") or ""), size_bytes
+    )
 
 
 def _npu(row: dict[str, Any]) -> Device:
     vendor = _vendor(str(row.get("Manufacturer", "")))
-    return Device("npu", str(row.get("DeviceName", "NPU")), vendor, "MCDM", str(row.get("DriverVersion") or ""))
+    return Device(
+        "npu", str(row.get("DeviceName", "NPU")), vendor, "MCDM", str(row.get("DriverVersion") or "")
+    )
 
 
 def _vendor(text: str) -> str:

@@ -21,6 +21,7 @@ from hutch.engines.protocol import engine_name
 from hutch.formats import headers
 from hutch.runtime import beside, machine
 from hutch.runtime.conversation import voice_of
+from hutch.runtime.hardware import Inventory
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.placement import Resident, place
@@ -47,8 +48,15 @@ class Library(Protocol):
 class Scheduler:
     """The table of loaded models."""
 
-    def __init__(self, library: Library, settings: Settings, sockets: SocketFolder) -> None:
+    def __init__(
+        self,
+        library: Library,
+        settings: Settings,
+        sockets: SocketFolder,
+        inventory: Inventory | None = None,
+    ) -> None:
         self._library = library
+        self._inventory = inventory or Inventory()
         self._settings = settings
         self._sockets = sockets
         self._residents = Residents()
