@@ -25,7 +25,9 @@ _log = logging.getLogger(__name__)
 class Decoder(Memory, Protocol):
     """What the batch asks of a session. Logits are valid until the next call."""
 
-    def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
+    def prefill(
+        self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True
+    ) -> Floats | None:
         """Put tokens into a row; the logits [vocab] after the last one, if wanted."""
         ...
 
@@ -83,9 +85,7 @@ class Batcher:
                 self._decode()
                 self._deliver()
         except Exception:
-            _log.exception(
-                "the batch is in no known state: this worker ends, and the front starts another one"
-            )
+            _log.exception("the batch is in no known state: this worker ends, and the front starts another one")
             os._exit(70)
 
     def _receive(self) -> None:

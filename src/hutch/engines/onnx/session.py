@@ -91,9 +91,7 @@ class Decoder:
         outputs = {each.name: each for each in session.get_outputs()}
         self._layers = _layers(layout, set(inputs), set(outputs))
         self._has_positions = layout.positions in inputs
-        self._caches = [
-            _cache(inputs[past], (num_rows, num_ctx), layout.head_size) for past, _ in self._layers
-        ]
+        self._caches = [_cache(inputs[past], (num_rows, num_ctx), layout.head_size) for past, _ in self._layers]
         logits = outputs[layout.logits]
         if logits.type not in _TYPES:
             raise BadInput(f"the model's logits are {logits.type}: floats are needed")
@@ -114,7 +112,9 @@ class Decoder:
         """What a token takes in the cache."""
         return sum(each.array[0, :, 0].nbytes for each in self._caches)
 
-    def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
+    def prefill(
+        self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True
+    ) -> Floats | None:
         """Put tokens into a row at position `start`, and return the logits [vocab] after the last one if they are wanted.
 
         The logits are valid until the next call.
@@ -243,9 +243,7 @@ def _layers(layout: Layout, inputs: set[str], outputs: set[str]) -> list[tuple[s
     needed = {layout.ids, layout.mask, layout.logits}
     unknown = (inputs | outputs) - known - needed - {layout.positions}
     if missing := (known | needed) - inputs - outputs:
-        raise BadInput(
-            f"the graph lacks {_few(missing)}", hint="It is no decoder in ONNX Runtime GenAI's layout."
-        )
+        raise BadInput(f"the graph lacks {_few(missing)}", hint="It is no decoder in ONNX Runtime GenAI's layout.")
     if not pairs or unknown & inputs:
         raise BadInput(
             f"the graph has inputs that Hutch's own runner cannot give: {_few(unknown & inputs)}"
