@@ -38,4 +38,5 @@ def divergence(reference: Floats, candidate: Floats) -> float:
 
 def _log_softmax(logits: Floats) -> Floats:
     shifted = logits.astype(np.float64) - logits.max()
-    return (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
+    normalised: Floats = (shifted - np.log(np.exp(shifted).sum())).astype(np.float32)
+    return normalised

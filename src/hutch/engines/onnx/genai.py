@@ -32,6 +32,7 @@ _PROVIDERS = {
     "directml": "dml",
     "webgpu": "webgpu",
 }
+_REGISTERED: set[str] = set()
 _MAX_COMPARED_BYTES = 2 << 30  # to compare takes the model twice
 _PACKAGES = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml")
 
@@ -188,8 +189,9 @@ def _open(og: Any, folder: Path, item: str, num_thread: int) -> Any:
         if name is None:
             raise ProviderFailed("ONNX Runtime GenAI does not know this provider")
         provider = BY_SHORT_NAME[short]
-        if provider.module and importlib.util.find_spec(provider.module) is not None:
+        if provider.module and provider.name not in _REGISTERED and importlib.util.find_spec(provider.module):
             og.register_execution_provider_library(provider.name, library_of(provider))
+            _REGISTERED.add(provider.name)  # it takes a library once
         config.append_provider(name)
         if short == "openvino" and kind:
             config.set_provider_option(name, "device_type", kind.upper())

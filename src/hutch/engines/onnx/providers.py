@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,8 @@ from hutch.core.hardware import BY_SHORT_NAME, PROVIDERS, Device, Offer, Provide
 
 _log = logging.getLogger(__name__)
 _MAX_REASON_CHARS = 300
+_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_REGISTERED: set[str] = set()
 _WHO_RUNS_WHAT = "session.record_ep_graph_assignment_info"
 
 
@@ -25,7 +28,7 @@ class ProviderFailed(Exception):
 
 # ONNX Runtime's own errors have no class in common but Exception.
 _FAILURES: tuple[type[Exception], ...] = (
-    *(OSError, ImportError, AttributeError, RuntimeError, ValueError, ProviderFailed),
+    *(OSError, ImportError, AttributeError, RuntimeError, ValueError, ProviderFailed, EngineFailed),
     *(error for error in vars(state).values() if isinstance(error, type) and issubclass(error, Exception)),
 )
 
@@ -42,18 +45,18 @@ def open_session(
     model: Path,
     plan: Sequence[str],
     make_options: Callable[[], ort.SessionOptions],
-    check: Callable[[ort.InferenceSession], None] = lambda _session: None,
+    check: Callable[[ort.InferenceSession, str], None] = lambda _session, _item: None,
 ) -> Opened:
     """Open a model with the first provider of the plan that can run it; an empty plan is the CPU.
 
-    `plan` has items such as `openvino:npu` and `cpu`. `check` looks at an opened session, and raises ProviderFailed where
-    it will not do. Raises EngineFailed, with every reason, where no provider of the plan runs the model.
+    `plan` has items such as `openvino:npu` and `cpu`. `check` looks at an opened session and its item, and
+    raises ProviderFailed where it will not do. Raises EngineFailed, with every reason, where no provider of the plan runs the model.
     """
     fallbacks: list[SteppedDown] = []
     for item in plan or ("cpu",):
         try:
             session = _open(model, item, make_options())
-            check(session)
+            check(session, item)
         except _FAILURES as error:
             fallbacks.append(SteppedDown(item, reason_of(error)))
             _log.warning("%s does not run %s: %s", item, model.name, fallbacks[-1].reason)
@@ -93,8 +96,9 @@ def register(provider: Provider) -> str:
         )
     if importlib.util.find_spec(provider.module) is None:
         raise ProviderFailed(f"not installed: pip install {provider.package}")
-    if not any(device.ep_name == provider.name for device in ort.get_ep_devices()):
+    if provider.name not in _REGISTERED:  # it takes a library once, also one that sees no device
         ort.register_execution_provider_library(provider.name, library_of(provider))
+        _REGISTERED.add(provider.name)
     return _version(provider)
 
 
@@ -107,11 +111,9 @@ def library_of(provider: Provider) -> str:
 
 def reason_of(error: BaseException) -> str:
     """An error in one line that people can read: of OpenVINO's chains of sources the last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in _CODE.sub("", str(error)).splitlines() if line.strip()]
     words = [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
-    text = words[0] if words else type(error).__name__
-    text = text.rsplit("[ONNXRuntimeError] : ", 1)[-1]
-    return text.split(" : ", 2)[-1][:_MAX_REASON_CHARS]
+    return (words[0] if words else type(error).__name__)[:_MAX_REASON_CHARS]
 
 
 def _open(model: Path, item: str, options: ort.SessionOptions) -> ort.InferenceSession:
