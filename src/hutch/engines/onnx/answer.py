@@ -66,15 +66,15 @@ Sink = Callable[[Sequence[Event]], None]
 class Constraint(Protocol):
     """What an answer is held to, token by token."""
 
-    is_complete: bool
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may follow."""
 
     def mask(self) -> Bools:
         """Which tokens may come next: [vocab]."""
-        ...
 
     def accept(self, token: int) -> None:
-        """This token came."""
-        ...
+        """Go on from a token."""
 
 
 @dataclass(frozen=True, slots=True)

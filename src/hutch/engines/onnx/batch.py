@@ -25,15 +25,11 @@ _log = logging.getLogger(__name__)
 class Decoder(Memory, Protocol):
     """What the batch asks of a session. Logits are valid until the next call."""
 
-    def prefill(
-        self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True
-    ) -> Floats | None:
+    def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
         """Put tokens into a row; the logits [vocab] after the last one, if wanted."""
-        ...
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put a token into each row from the first one on; the logits [rows, vocab]."""
-        ...
 
 
 class Batcher:
@@ -84,8 +80,10 @@ class Batcher:
                 self._deliver()
                 self._decode()
                 self._deliver()
-        except Exception:
-            _log.exception("the batch is in no known state: this worker ends, and the front starts another one")
+        except Exception:  # noqa: BLE001  the loop of the worker
+            _log.exception(
+                "the batch is in no known state: this worker ends, and the front starts another one"
+            )
             os._exit(70)
 
     def _receive(self) -> None:
@@ -175,9 +173,10 @@ class Batcher:
         """An error in here ends the answers of these rows, not the worker."""
         try:
             yield
-        except Exception as error:
-            failure = error
-            if not isinstance(error, HutchError):
+        except Exception as error:  # noqa: BLE001  the loop of the worker
+            if isinstance(error, HutchError):
+                failure = error
+            else:
                 _log.exception("a step failed")
                 failure = EngineFailed(f"the engine failed: {error}", hint="Send the request again.")
             for row in rows:

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from hutch.engines.onnx.answer import Answer
 
-_PATIENCE = 16  # a row that nobody needs is computed along so often before another one is moved into its place
+_PATIENCE = (
+    16  # a row that nobody needs is computed along so often before another one is moved into its place
+)
 # A prompt of which all is cached is read anew from its last two tokens on: one token alone would go through other
 # kernels, whose last bits differ.
 _MIN_NEW = 2
@@ -23,11 +25,9 @@ class Memory(Protocol):
 
     def free(self, row: int) -> None:
         """Give a row's memory back."""
-        ...
 
     def swap(self, row: int, other: int, num_tokens: int) -> None:
         """Exchange two rows' first tokens."""
-        ...
 
 
 @dataclass(slots=True)

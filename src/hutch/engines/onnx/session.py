@@ -4,19 +4,21 @@ Which request has which row is not decided here. Nothing may call a `Decoder` fr
 """
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hutch.core.errors import BadInput, EngineFailed
+from hutch.formats import genai_config
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TYPES: Mapping[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _PAGE_BYTES = mmap.PAGESIZE
 _MASK_STEP = 256  # masks are a multiple of it wide, so that a binding serves as many steps
 # Where logits come for each position, a chunk's end runs by itself, so that the head works on these alone.
@@ -24,29 +26,15 @@ _MASK_STEP = 256  # masks are a multiple of it wide, so that a binding serves as
 _NUM_TAIL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What a graph does not say itself. `%d` is the layer; the names' defaults are those of ONNX Runtime GenAI's builder."""
-
-    head_size: int = 0  # 0: as the graph's inputs have it
-
-    ids: str = "input_ids"
-    mask: str = "attention_mask"
-    positions: str = "position_ids"
-    logits: str = "logits"
-    past: tuple[str, str] = ("past_key_values.%d.key", "past_key_values.%d.value")
-    present: tuple[str, str] = ("present.%d.key", "present.%d.value")
-
-
 class Cache:
     """A tensor [rows, heads, tokens, head_size] in pages of its own, which can be given back."""
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: type[np.floating]) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], dtype: type[np.floating[Any]]) -> None:
         num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
         self._pages = mmap.mmap(-1, num_bytes)
         if hasattr(mmap, "MADV_NOHUGEPAGE"):  # else one token of a row would take megabytes
             self._pages.madvise(mmap.MADV_NOHUGEPAGE)
-        self.array: NDArray[np.floating] = np.frombuffer(self._pages, dtype).reshape(shape)
+        self.array: NDArray[np.floating[Any]] = np.frombuffer(self._pages, dtype).reshape(shape)
 
     def free(self, row: int) -> None:
         """Give a row's memory back; it reads as zeros."""
@@ -82,17 +70,19 @@ class Decoder:
     """
 
     def __init__(
-        self, session: ort.InferenceSession, num_rows: int, num_ctx: int, layout: Layout = Layout()
-    ) -> None:  # noqa: B008
+        self, session: ort.InferenceSession, config: genai_config.Decoder, num_rows: int, num_ctx: int
+    ) -> None:
         self._session = session
-        self._layout = layout
+        self._names = names = config.names
         self.num_rows, self.num_ctx = num_rows, num_ctx
         inputs = {each.name: each for each in session.get_inputs()}
         outputs = {each.name: each for each in session.get_outputs()}
-        self._layers = _layers(layout, set(inputs), set(outputs))
-        self._has_positions = layout.positions in inputs
-        self._caches = [_cache(inputs[past], (num_rows, num_ctx), layout.head_size) for past, _ in self._layers]
-        logits = outputs[layout.logits]
+        self._layers = _layers(names, set(inputs), set(outputs))
+        self._has_positions = names["position_ids"] in inputs
+        self._caches = [
+            _cache(inputs[past], (num_rows, num_ctx), config.head_size) for past, _ in self._layers
+        ]
+        logits = outputs[names["logits"]]
         if logits.type not in _TYPES:
             raise BadInput(f"the model's logits are {logits.type}: floats are needed")
         self._logits_type = _TYPES[logits.type]
@@ -112,9 +102,7 @@ class Decoder:
         """What a token takes in the cache."""
         return sum(each.array[0, :, 0].nbytes for each in self._caches)
 
-    def prefill(
-        self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True
-    ) -> Floats | None:
+    def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
         """Put tokens into a row at position `start`, and return the logits [vocab] after the last one if they are wanted.
 
         The logits are valid until the next call.
@@ -164,23 +152,25 @@ class Decoder:
         for each in self._caches:
             each.free(row)
 
-    def _run_row(self, row: int, ids: Sequence[int], start: int, logits: NDArray[np.floating] | None) -> None:
+    def _run_row(
+        self, row: int, ids: Sequence[int], start: int, logits: NDArray[np.floating[Any]] | None
+    ) -> None:
         key = (row, logits.shape[1] if logits is not None else 0)
         if key not in self._prefilling:
             binding = _Binding(self._session.io_binding())
             self._bind_rows(binding.io, row, 1)
             if logits is not None:
-                _bind_output(binding.io, self._layout.logits, logits)
+                _bind_output(binding.io, self._names["logits"], logits)
             self._prefilling[key] = binding
         binding = self._prefilling[key]
         binding.ids = np.fromiter(ids, np.int64, len(ids))[None]
-        _bind_input(binding.io, self._layout.ids, binding.ids)
+        _bind_input(binding.io, self._names["input_ids"], binding.ids)
         end = start + len(ids)
         binding.mask = np.ones((1, end), np.int64)
-        _bind_input(binding.io, self._layout.mask, binding.mask)
+        _bind_input(binding.io, self._names["attention_mask"], binding.mask)
         if self._has_positions:
             binding.positions = np.arange(start, end)[None]
-            _bind_input(binding.io, self._layout.positions, binding.positions)
+            _bind_input(binding.io, self._names["position_ids"], binding.positions)
         self._run(binding.io, self._to_fetches if logits is None else None)
 
     def _decoding_of(self, first: int, num: int, length: int) -> _Binding:
@@ -188,16 +178,16 @@ class Decoder:
         if (first, num) not in self._decoding:
             binding = _Binding(self._session.io_binding(), ids=np.empty((num, 1), np.int64))
             self._bind_rows(binding.io, first, num)
-            _bind_input(binding.io, self._layout.ids, binding.ids)
-            _bind_output(binding.io, self._layout.logits, self._logits[:num])
+            _bind_input(binding.io, self._names["input_ids"], binding.ids)
+            _bind_output(binding.io, self._names["logits"], self._logits[:num])
             if self._has_positions:
                 binding.positions = np.empty((num, 1), np.int64)
-                _bind_input(binding.io, self._layout.positions, binding.positions)
+                _bind_input(binding.io, self._names["position_ids"], binding.positions)
             self._decoding[first, num] = binding
         binding = self._decoding[first, num]
         if binding.width != width:
             binding.width, binding.mask = width, np.empty((num, width), np.int64)
-            _bind_input(binding.io, self._layout.mask, binding.mask)
+            _bind_input(binding.io, self._names["attention_mask"], binding.mask)
         return binding
 
     def _bind_rows(self, io: ort.IOBinding, first: int, num: int) -> None:
@@ -228,30 +218,32 @@ class Decoder:
         self.free(0)
 
 
-def _layers(layout: Layout, inputs: set[str], outputs: set[str]) -> list[tuple[str, str]]:
+def _layers(names: Mapping[str, str], inputs: set[str], outputs: set[str]) -> list[tuple[str, str]]:
     """The pairs of a past and the present that goes on from it."""
-    layers = []
-    while layout.past[0] % len(layers) in inputs:
-        layers.append(layout.past[0] % len(layers))
-    num_layers = len(layers)
+    num_layers = 0
+    while names["past_key_names"] % num_layers in inputs:
+        num_layers += 1
     pairs = [
-        (past % layer, present % layer)
+        (names[f"past_{kind}_names"] % layer, names[f"present_{kind}_names"] % layer)
         for layer in range(num_layers)
-        for past, present in zip(layout.past, layout.present, strict=True)
+        for kind in ("key", "value")
     ]
-    known = {name for pair in pairs for name in pair}
-    needed = {layout.ids, layout.mask, layout.logits}
-    unknown = (inputs | outputs) - known - needed - {layout.positions}
-    if missing := (known | needed) - inputs - outputs:
-        raise BadInput(f"the graph lacks {_few(missing)}", hint="It is no decoder in ONNX Runtime GenAI's layout.")
-    if not pairs or unknown & inputs:
-        raise BadInput(
-            f"the graph has inputs that Hutch's own runner cannot give: {_few(unknown & inputs)}"
-            if unknown & inputs
-            else "the graph has no key-value cache",
-            hint="It is no plain decoder in ONNX Runtime GenAI's layout.",
-        )
-    return pairs
+    needed = {
+        names["input_ids"],
+        names["attention_mask"],
+        names["logits"],
+        *(name for pair in pairs for name in pair),
+    }
+    missing = needed - inputs - outputs
+    unknown = inputs - needed - {names["position_ids"]}
+    if pairs and not missing and not unknown:
+        return pairs
+    complaint = "has no key-value cache"
+    if missing:
+        complaint = f"lacks {_few(missing)}"
+    elif unknown:
+        complaint = f"has inputs that Hutch's own runner cannot give: {_few(unknown)}"
+    raise BadInput(f"the graph {complaint}", hint="It is no plain decoder in ONNX Runtime GenAI's layout.")
 
 
 def _cache(wanted: ort.NodeArg, size: tuple[int, int], head_size: int) -> Cache:
@@ -267,11 +259,11 @@ def _cache(wanted: ort.NodeArg, size: tuple[int, int], head_size: int) -> Cache:
     return Cache((size[0], heads, size[1], width), _TYPES[wanted.type])
 
 
-def _bind_input(io: ort.IOBinding, name: str, array: NDArray) -> None:
+def _bind_input(io: ort.IOBinding, name: str, array: NDArray[Any]) -> None:
     io.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
-def _bind_output(io: ort.IOBinding, name: str, array: NDArray) -> None:
+def _bind_output(io: ort.IOBinding, name: str, array: NDArray[Any]) -> None:
     io.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
