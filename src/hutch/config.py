@@ -53,6 +53,7 @@ _OTHER_NAMES = {"num_gpu": ("gpu_layers",)}
 _OTHER_PREFIXES = {
     "auth": ("HUTCH",),
     "hardware": ("HUTCH", "FOUNDRY"),
+    "onnx_runner": ("HUTCH",),
 }  # OLLAMA_AUTH steers Ollama's clients
 
 
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     hardware: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_hardware)
     ] = ()  # what to run models on, best first; none: what a model was made for, then the CPU
+    onnx_runner: Literal["auto", "onnxruntime", "genai", "onnxruntime-genai"] = "auto"
     flash_attention: bool | None = None  # None: where the engine thinks it pays
     kv_cache_type: KvType = "f16"
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()

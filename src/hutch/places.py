@@ -187,6 +187,7 @@ _FOR_THE_SERVER = (
     "NUM_GPU",
     "NUM_PARALLEL",
     "NUM_THREAD",
+    "ONNX_RUNNER",
     "ORIGINS",
 )
 _FOR_ITS_DEVICES = (
@@ -202,7 +203,9 @@ _FOR_ITS_DEVICES = (
 def server_settings() -> tuple[str, ...]:
     """The environment variables set here that only a server heeds."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
-    theirs = [f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE")]  # the first steers Ollama's clients
+    theirs = [
+        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER")
+    ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
     return (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
 

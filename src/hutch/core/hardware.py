@@ -14,6 +14,7 @@ class Provider(NamedTuple):
     """An execution provider of ONNX Runtime.
 
     `name` is ONNX Runtime's; `kinds` are the devices that it can use; `vendors` those whose, where not anybody's.
+    `genai` is what ONNX Runtime GenAI calls it, "" where it does not know it.
     With a `module`, `package` is a plugin from PyPI that ONNX Runtime loads; without one it is a build of ONNX Runtime
     that has the provider in it, and "" is every build.
     """
@@ -24,6 +25,7 @@ class Provider(NamedTuple):
     vendors: tuple[str, ...] = ()
     package: str = ""
     module: str = ""
+    genai: str = ""
 
 
 # In the order in which they are tried for a kind: what a device's maker wrote before what works on any.
@@ -35,8 +37,11 @@ PROVIDERS = (
         ("Intel",),
         "onnxruntime-ep-openvino",
         "onnxruntime_ep_openvino",
+        genai="OpenVINO",
     ),
-    Provider("qnn", "QNNExecutionProvider", KINDS, ("Qualcomm",), "onnxruntime-qnn", "onnxruntime_qnn"),
+    Provider(
+        "qnn", "QNNExecutionProvider", KINDS, ("Qualcomm",), "onnxruntime-qnn", "onnxruntime_qnn", genai="QNN"
+    ),
     Provider(
         "tensorrt-rtx",
         "NvTensorRTRTXExecutionProvider",
@@ -44,13 +49,22 @@ PROVIDERS = (
         ("NVIDIA",),
         "onnxruntime-ep-nv-tensorrt-rtx",
         "onnxruntime_ep_nv_tensorrt_rtx",
+        genai="NvTensorRtRtx",
     ),
-    Provider("cuda", "CUDAExecutionProvider", ("gpu",), ("NVIDIA",), "onnxruntime-gpu"),
-    Provider("migraphx", "MIGraphXExecutionProvider", ("gpu",), ("AMD",), "onnxruntime-migraphx"),
-    Provider("coreml", "CoreMLExecutionProvider", KINDS, ("Apple",)),
-    Provider("directml", "DmlExecutionProvider", ("gpu",), (), "onnxruntime-directml"),
+    Provider("cuda", "CUDAExecutionProvider", ("gpu",), ("NVIDIA",), "onnxruntime-gpu", genai="cuda"),
     Provider(
-        "webgpu", "WebGpuExecutionProvider", ("gpu",), (), "onnxruntime-ep-webgpu", "onnxruntime_ep_webgpu"
+        "migraphx", "MIGraphXExecutionProvider", ("gpu",), ("AMD",), "onnxruntime-migraphx", genai="MIGraphX"
+    ),
+    Provider("coreml", "CoreMLExecutionProvider", KINDS, ("Apple",)),
+    Provider("directml", "DmlExecutionProvider", ("gpu",), (), "onnxruntime-directml", genai="dml"),
+    Provider(
+        "webgpu",
+        "WebGpuExecutionProvider",
+        ("gpu",),
+        (),
+        "onnxruntime-ep-webgpu",
+        "onnxruntime_ep_webgpu",
+        genai="webgpu",
     ),
     Provider("ggml", "ggml", ("gpu", "cpu"), (), "onnxruntime-ggml", "onnxruntime_ggml"),
     Provider("cpu", "CPUExecutionProvider", ("cpu",)),

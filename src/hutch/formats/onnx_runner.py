@@ -40,12 +40,12 @@ class Folder(Protocol):
     """The facts of a folder that decide. `OnnxModel` has them."""
 
     @property
-    def config(self) -> Config | None:
-        """Its `genai_config.json`; None for an encoder."""
+    def is_encoder(self) -> bool:
+        """Whether it has no decoder."""
 
     @property
-    def graphs(self) -> Mapping[str, ONNX]:
-        """Its graphs by their files' names."""
+    def own_runner_problem(self) -> str:
+        """What `problem` said of it."""
 
 
 class Runner(NamedTuple):
@@ -57,28 +57,28 @@ class Runner(NamedTuple):
 
 def runner_for(model: Folder, providers: Sequence[str], wanted: RunnerName | None = None) -> Runner:
     """The runner for a folder and an ordered plan of providers; an empty plan is the CPU. `wanted`: what a setting says."""
-    if model.config is None:
+    if model.is_encoder:
         return Runner("onnxruntime", "it turns texts into vectors, which ONNX Runtime GenAI cannot")
     if wanted is not None:
         return Runner(wanted, "the setting onnx_runner says so")
-    if problem := _beyond_us(model.config, model.graphs):
-        return Runner("onnxruntime-genai", problem)
+    if model.own_runner_problem:
+        return Runner("onnxruntime-genai", model.own_runner_problem)
     if providers and providers[0] != "cpu":
         return Runner("onnxruntime-genai", f"{providers[0]} is to be tried first, and ours runs on the CPU")
     return Runner("onnxruntime", "a plain decoder whose cache is written in place, on the CPU")
 
 
-def _beyond_us(config: Config, graphs: Mapping[str, ONNX]) -> str:
-    """What our own runner cannot do with a model; "" where it can."""
+def problem(config: Config, graphs: Mapping[str, ONNX]) -> str:
+    """What Hutch's own runner cannot do with a model; "" where it can."""
     if config.other_parts:
         return f"it has parts beside its decoder: {_few(config.other_parts)}"
     if config.decoder is None or not config.decoder.filename:
         return "its decoder is made of several graphs"
     graph = graphs.get(config.decoder.filename)
-    return _beyond_us_in(config.decoder, graph) if graph is not None else ""
+    return _problem_of(config.decoder, graph) if graph is not None else ""
 
 
-def _beyond_us_in(decoder: DecoderConfig, graph: ONNX) -> str:
+def _problem_of(decoder: DecoderConfig, graph: ONNX) -> str:
     names = decoder.names
     past = [names[role].partition("%d") for role in ("past_key_names", "past_value_names")]
     known = {names.get(role, role) for role in _OWN_INPUTS}

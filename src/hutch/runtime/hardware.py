@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hutch import places
+from hutch.core.errors import EngineFailed
 from hutch.core.hardware import (
     BY_SHORT_NAME,
     PROVIDERS,
@@ -21,8 +22,9 @@ from hutch.core.hardware import (
     Offer,
     needs_a_look,
     plan_hardware,
+    split_item,
 )
-from hutch.engines.protocol import PROBES
+from hutch.engines.protocol import PROBES, LaunchPlan
 from hutch.hardware import cgroup, cpu, devices, system
 from hutch.runtime import machine
 
@@ -63,11 +65,18 @@ class Inventory:
                 self._looked_at = time.monotonic()
             return self._offers
 
+    async def llama_cpp(self, binary: str) -> Probed:
+        """The devices that llama.cpp names: the engine that comes with Hutch, or this llama-server."""
+        if not binary:
+            return await probe(PROBES["llama.cpp"])
+        text, problem = await _run(binary, "--list-devices")
+        return Probed({"devices": list_devices(text)}, problem)
+
     async def told(self, preference: Sequence[str], binary: str) -> dict[str, Any]:
         """Everything, as `/api/hardware` has it. `binary`: the llama-server in use; "" is the built-in engine."""
         (onnx, offers), llama_cpp, found, processor = await asyncio.gather(
             self.onnx(anew=True),
-            _ask_llama_cpp(binary),
+            self.llama_cpp(binary),
             asyncio.to_thread(devices.found),
             asyncio.to_thread(cpu.processor),
         )
@@ -92,6 +101,19 @@ class Inventory:
             "plan": [step.label for step in plan.steps],
             "passed_over": [passed._asdict() for passed in plan.passed_over],
         }
+
+
+async def gguf_hardware(plan: LaunchPlan, inventory: Inventory) -> None:
+    """Raise EngineFailed where a GGUF model may not run on the CPU, and llama.cpp has nothing else."""
+    kinds = {split_item(item)[1] for item in plan.hardware}
+    if not plan.hardware or "cpu" in kinds:
+        return
+    devices_of_it = (await inventory.llama_cpp(plan.binary)).told.get("devices", ())
+    if not any(device["kind"] != "cpu" for device in devices_of_it) or kinds.isdisjoint(("gpu", "")):
+        raise EngineFailed(
+            f"the engine for GGUF models has no device for hardware {','.join(plan.hardware)!r}",
+            hint="Add cpu to the list, or see `hutch hardware`.",
+        )
 
 
 def _provider(short: str, offers: Sequence[Offer]) -> dict[str, Any]:
@@ -127,13 +149,6 @@ def _offer(short: str, probed: Probed) -> Offer:
     told = probed.told
     listed = tuple(Device(**device) for device in told["devices"])
     return Offer(short, str(told["version"]), listed, str(told["problem"]))
-
-
-async def _ask_llama_cpp(binary: str) -> Probed:
-    if not binary:
-        return await probe(PROBES["llama.cpp"])
-    text, problem = await _run(binary, "--list-devices")
-    return Probed({"devices": list_devices(text)}, problem)
 
 
 def list_devices(text: str) -> list[dict[str, Any]]:

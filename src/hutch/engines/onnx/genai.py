@@ -23,15 +23,6 @@ from hutch.engines.onnx.providers import ProviderFailed, library_of, reason_of
 from hutch.engines.onnx.sampling import Floats
 
 _log = logging.getLogger(__name__)
-_PROVIDERS = {
-    "openvino": "OpenVINO",
-    "qnn": "QNN",
-    "tensorrt-rtx": "NvTensorRtRtx",
-    "cuda": "cuda",
-    "migraphx": "MIGraphX",
-    "directml": "dml",
-    "webgpu": "webgpu",
-}
 _REGISTERED: set[str] = set()
 _MAX_COMPARED_BYTES = 2 << 30  # to compare takes the model twice
 _PACKAGES = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml")
@@ -185,10 +176,10 @@ def _open(og: Any, folder: Path, item: str, num_thread: int) -> Any:
     config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     short, kind = split_item(item) if item != "cpu" else ("cpu", "cpu")
     if short != "cpu":
-        name = _PROVIDERS.get(short)
-        if name is None:
-            raise ProviderFailed("ONNX Runtime GenAI does not know this provider")
         provider = BY_SHORT_NAME[short]
+        name = provider.genai
+        if not name:
+            raise ProviderFailed("ONNX Runtime GenAI does not know this provider")
         if provider.module and provider.name not in _REGISTERED and importlib.util.find_spec(provider.module):
             og.register_execution_provider_library(provider.name, library_of(provider))
             _REGISTERED.add(provider.name)  # it takes a library once

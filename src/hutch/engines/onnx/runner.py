@@ -12,7 +12,9 @@ from hutch.core.hardware import SteppedDown
 from hutch.engines.onnx import agreement, batch, genai
 from hutch.engines.onnx.providers import ProviderFailed, open_session
 from hutch.engines.onnx.sampling import Floats
-from hutch.engines.onnx.session import Decoder, Layout
+from hutch.engines.onnx.session import Decoder
+from hutch.formats.genai_config import Decoder as DecoderConfig
+from hutch.formats.genai_config import GenAIConfig
 
 _log = logging.getLogger(__name__)
 _CHECKED_NUM_CTX = 64
@@ -31,15 +33,29 @@ class Session(batch.Decoder, Protocol):
 
 
 class Wanted(NamedTuple):
-    """What to open: `graph` in `folder`, with `runner`, on the first of `providers` that can."""
+    """What to open: a folder with `runner`, on the first of `providers` that can. `num_ctx`: the tokens of a row."""
 
     folder: Path
-    graph: str
-    layout: Layout
-    size: genai.Size
+    config: GenAIConfig
+    num_rows: int
+    num_ctx: int
+    num_thread: int
     runner: str = OURS
     providers: tuple[str, ...] = ()
-    num_thread: int = 0
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        """The part that writes. Raises BadInput where there is none."""
+        if self.config.decoder is None or not self.config.decoder.filename:
+            raise BadInput("the model has no decoder that is one graph", hint="Hutch cannot run it.")
+        return self.config.decoder
+
+    @property
+    def size(self) -> genai.Size:
+        """The rows, as GenAI's session counts them; its cache has numbers of four bytes at most."""
+        decoder = self.config.decoder
+        token_bytes = 8 * decoder.num_layers * decoder.num_kv_heads * decoder.head_size if decoder else 0
+        return genai.Size(self.num_rows, self.num_ctx, self.config.vocab_size, token_bytes)
 
 
 class Opened(NamedTuple):
@@ -78,11 +94,11 @@ def open_decoder(wanted: Wanted, make_options: Callable[[], ort.SessionOptions])
 
 
 def _open_ours(wanted: Wanted, make_options: Callable[[], ort.SessionOptions]) -> Opened:
-    path, size = wanted.folder / wanted.graph, wanted.size
+    path = wanted.folder / wanted.decoder.filename
     made: list[Decoder] = []
 
     def check(session: ort.InferenceSession, item: str) -> None:
-        decoder = _decoder(session, item, size.num_rows, size.num_ctx, wanted.layout)
+        decoder = _decoder(session, item, wanted)
         if item != "cpu":
             _compare(session, open_session(path, ("cpu",), make_options).session, wanted)
         made.append(decoder)
@@ -97,20 +113,18 @@ def _open_genai(wanted: Wanted) -> Opened:
     return Opened(decoder, GENAI, genai.version(), opened.provider, opened.fallbacks)
 
 
-def _decoder(
-    session: ort.InferenceSession, item: str, num_rows: int, num_ctx: int, layout: Layout
-) -> Decoder:
+def _decoder(session: ort.InferenceSession, item: str, wanted: Wanted) -> Decoder:
     """A decoder on a session. On the CPU, a graph that it does not take is the graph's fault, else the provider's."""
     try:
-        return Decoder(session, num_rows, num_ctx, layout)
+        return Decoder(session, wanted.decoder, wanted.num_rows, wanted.num_ctx)
     except (BadInput, EngineFailed) as error:
         kind = BadInput if item == "cpu" else ProviderFailed
         raise kind(error.message) from error
 
 
 def _compare(session: ort.InferenceSession, reference: ort.InferenceSession, wanted: Wanted) -> None:
-    num_ctx = min(_CHECKED_NUM_CTX, wanted.size.num_ctx)
-    ours, theirs = (Decoder(each, 1, num_ctx, wanted.layout) for each in (session, reference))
+    num_ctx = min(_CHECKED_NUM_CTX, wanted.num_ctx)
+    ours, theirs = (Decoder(each, wanted.decoder, 1, num_ctx) for each in (session, reference))
     agreement.check(lambda ids: _answer(ours, ids), lambda ids: _answer(theirs, ids), ours.vocab_size)
 
 
