@@ -7,7 +7,6 @@ from hutch.core.errors import BadInput
 from hutch.core.listing import details_json
 from hutch.core.models import Model
 from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_runner, onnx_tensor
-from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
 from hutch.formats.onnx_model import OnnxModel
 from hutch.prompt import template
