@@ -61,8 +61,8 @@ class Row:
 
     @property
     def next_token(self) -> int:
-        """What the next step puts into it. Where it only lies between others that is a token of no meaning."""
-        return self.tokens[self.num_held] if self.is_decoding else 0
+        """What the next step puts into it; -1 where it only lies between others."""
+        return self.tokens[self.num_held] if self.is_decoding else -1
 
     def hold(self, num_held: int) -> None:
         """So many tokens are in it now."""
