@@ -1,11 +1,12 @@
 """The composition root: settings in, everything wired, out comes an App."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Backend
 from hutch.runtime.backend import LocalBackend
+from hutch.runtime.hardware import Inventory
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import SocketFolder
@@ -23,6 +24,7 @@ class App:
     backend: Backend
     authenticator: Authenticator
     new_key: str = ""
+    inventory: Inventory = field(default_factory=Inventory)
 
 
 def build(settings: Settings, address: places.Address) -> App:
@@ -36,6 +38,7 @@ def build(settings: Settings, address: places.Address) -> App:
         except BaseException:
             sockets.close()
             raise
-    scheduler = Scheduler(store, settings, sockets)
+    inventory = Inventory()
+    scheduler = Scheduler(store, settings, sockets, inventory)
     backend = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
-    return App(settings, store, backend, authenticator, new_key)
+    return App(settings, store, backend, authenticator, new_key, inventory)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hutch.core.errors import BadInput
+from hutch.store import onnx_folder
 
 _WEIGHTS = ("model*.safetensors", "consolidated*.safetensors", "*.gguf")  # the first that there are
 _BESIDE = ("*.json", "*/config.json", "chat_template.jinja", "tokenizer.model")
@@ -37,10 +38,13 @@ def adapter_of(path: Path) -> dict[str, Path]:
 
 
 def _in_folder(folder: Path, patterns: Sequence[str], patterns_beside: Sequence[str]) -> dict[str, Path]:
+    if patterns is _WEIGHTS and onnx_folder.is_one(folder):
+        return onnx_folder.files_in(folder)
     weights = next((found for pattern in patterns if (found := _matches(folder, pattern))), None)
     if weights is None:
         raise BadInput(
-            f"{folder} has no *.safetensors and no *.gguf", hint="Name a folder that holds a model's weights."
+            f"{folder} has no *.safetensors, *.gguf or *.onnx",
+            hint="Name a folder that holds a model's weights.",
         )
     is_gguf = weights[0].suffix.lower() == ".gguf"
     beside = [] if is_gguf else [file for pattern in patterns_beside for file in _matches(folder, pattern)]

@@ -10,7 +10,7 @@ from functools import partial
 from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.backend import Running
 from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message
-from hutch.core.errors import ContextExceeded
+from hutch.core.errors import BadInput, ContextExceeded
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
 from hutch.engines.wire import RENDER_PATH
@@ -78,6 +78,11 @@ class LocalBackend:
         began = time.monotonic()
         use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
         async with use as (loaded, load_s):
+            if not loaded.voice.facts.can_embed:
+                raise BadInput(
+                    f'"{loaded.voice.model.name.short}" does not support embeddings',
+                    hint="Use a model that was made for them: this one's graph gives no hidden states.",
+                )
             vectors, tokens = await self._embed(loaded, request, who)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
 
@@ -123,7 +128,8 @@ class LocalBackend:
                 worker = await loaded.ready(self._load_timeout_s)
                 try:
                     plan = worker.plan
-                    words = await asyncio.to_thread(word_piece, plan.weights)
+                    is_gguf = plan.engine == "llama.cpp"
+                    words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
                     return await embed_texts(
                         worker.client, request, min(plan.num_ctx, plan.num_ubatch), words
                     )

@@ -82,7 +82,7 @@ class Meaning:
 
     async def _alike(self, knowledge: Knowledge, question: str, model: Model, embed: Embed) -> Sequence[int]:
         known = self._known.setdefault(knowledge, {})
-        weights = model.weights[0]
+        weights = _weights(model)
         making = known.get(weights)
         if making is None or (making.done() and (making.cancelled() or making.exception())):
             making = known[weights] = self._background(self._vectors(knowledge, model, embed))
@@ -96,7 +96,7 @@ class Meaning:
         """A row for each passage, in order: kept ones, and new ones that are kept from now on."""
         rows: list[bytes] = []
         for document, texts in knowledge.parts:
-            name = vectors.name_of(model.weights[0], document, CUT)
+            name = vectors.name_of(_weights(model), document, CUT)
             made = await asyncio.to_thread(vectors.read, self._library.root, name, len(texts))
             if made is None:
                 made = await _embedded(texts, model.name, embed)
@@ -147,6 +147,15 @@ class Meaning:
             _log.debug("documents were not read: %s", error)
 
 
+def _weights(model: Model) -> Path:
+    """The file that makes its vectors what they are: of an ONNX model, the largest."""
+    return model.weights[0] if model.weights else max((each.path for each in model.files), key=_size_bytes)
+
+
+def _size_bytes(path: Path) -> int:
+    return path.stat().st_size
+
+
 async def _embedded(texts: Sequence[str], model: ModelName, embed: Embed) -> bytes:
     rows = array("f")
     for first in range(0, len(texts), _BATCH):
@@ -157,4 +166,4 @@ async def _embedded(texts: Sequence[str], model: ModelName, embed: Embed) -> byt
 
 
 def _can_embed(model: Model) -> bool:
-    return headers.header(model.weights[0]).is_embedding
+    return headers.facts(model).is_embedding

@@ -26,9 +26,11 @@ _POLL_S = 0.02
 _MAX_WORDS_BYTES = 64 << 10
 _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS)
 # How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
 # falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
-_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000"}
+# ONNX Runtime's wheels send telemetry unless they are told not to before they are imported.
+_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class SocketFolder:
@@ -71,6 +73,13 @@ class Worker:
         return process.pid
 
     @property
+    def crash(self) -> str | None:
+        """The signal that ended it, where it was not Hutch that sent it."""
+        status = self._process.returncode if self._process else None
+        is_crash = status is not None and -status in _CRASHES
+        return signal.Signals(-status).name if is_crash and status is not None else None
+
+    @property
     def client(self) -> WorkerClient:
         """The way to talk to it, once it has started."""
         if self._client is None:
@@ -82,7 +91,7 @@ class Worker:
         with logs.open_to_add(self._log) as log:
             self._log_begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", ENGINES["llama.cpp"]),
+                *(sys.executable, "-P", "-m", ENGINES[self.plan.engine]),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
