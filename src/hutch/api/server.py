@@ -32,6 +32,7 @@ from hutch.api.openai_chat import OpenAIChat
 from hutch.api.openai_models import OpenAIModels
 from hutch.api.openai_wire import OPENAI
 from hutch.api.openapi import described
+from hutch.api.rerank import Rerank
 from hutch.api.route import Route
 from hutch.api.service import Service
 from hutch.core.backend import Backend
@@ -52,6 +53,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
+        *Rerank(parts.backend).routes(),
         *ollama_cloud.routes(),
     )
     service = Service(parts.store.root, activity, lambda: described(routes))

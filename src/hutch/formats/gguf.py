@@ -32,6 +32,7 @@ MAX_ALIGNMENT = 1 << 24
 
 _INT64_MAX = (1 << 63) - 1
 _BOOL, _STRING, _ARRAY = 7, 8, 9
+_RANK = 4  # a pooling_type
 
 _NOT_A_MODEL = "Name a model file in GGUF format."
 _CONVERT = "Convert the model again with a current llama.cpp."
@@ -119,6 +120,11 @@ class GGUF:
         name = self.architecture
         pools = f"{name}.pooling_type" in self.metadata
         return pools or "bert" in name or name in {"t5encoder", "gemma-embedding"}
+
+    @property
+    def is_reranker(self) -> bool:
+        """Whether the model scores how well a document answers a query. It then is an encoder too."""
+        return self.metadata.get(f"{self.architecture}.pooling_type") == _RANK
 
     @property
     def split_count(self) -> int:
