@@ -103,7 +103,10 @@ def test_a_long_document_is_cut(house: Server) -> None:
 def test_models_are_asked_for_what_they_can(house: Server) -> None:
     assert house.post("/api/show", {"model": "ranker"})[1]["capabilities"] == ["rerank"]
     status, reply = house.post("/v1/rerank", {"model": "embedder", "query": "a", "documents": ["a"]})
-    assert (status, reply["error"]["message"].split(".")[0]) == (400, '"embedder:latest" does not support rerank')
+    assert (status, reply["error"]["message"].split(".")[0]) == (
+        400,
+        '"embedder:latest" does not support rerank',
+    )
     status, reply = house.post("/api/embed", {"model": "ranker", "input": "a"})
     assert (status, reply["error"]) == (400, '"ranker:latest" does not support embed')
     status, reply = house.post(
