@@ -83,10 +83,16 @@ class LocalBackend:
                 raise BadInput(
                     f'"{loaded.voice.model.name.short}" does not support embed', hint="Ask it at /v1/rerank."
                 )
+            if not loaded.voice.facts.can_embed:
+                raise BadInput(
+                    f'"{loaded.voice.model.name.short}" does not support embeddings',
+                    hint="Use a model that was made for them: this one's graph gives no hidden states.",
+                )
 
             async def ask(worker: Worker) -> tuple[tuple[tuple[float, ...], ...], int]:
                 plan = worker.plan
-                words = await asyncio.to_thread(word_piece, plan.weights)
+                is_gguf = plan.engine == "llama.cpp"
+                words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
                 return await embed_texts(worker.client, request, min(plan.num_ctx, plan.num_ubatch), words)
 
             vectors, tokens = await self._one_call(loaded, who, ask)

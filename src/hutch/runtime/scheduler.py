@@ -19,15 +19,18 @@ from hutch.core.options import split_options
 from hutch.core.versions import check_requires
 from hutch.engines.protocol import engine_name
 from hutch.formats import headers
+from hutch.formats.onnx_model import OnnxModel
 from hutch.runtime import beside, machine
 from hutch.runtime.conversation import voice_of
+from hutch.runtime.hardware import Inventory, gguf_hardware
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
 from hutch.runtime.loaded import LoadedModel
+from hutch.runtime.onnx_launch import RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder
-from hutch.store import installed
+from hutch.store import installed, laid_out
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_MODELS = 3
@@ -47,8 +50,15 @@ class Library(Protocol):
 class Scheduler:
     """The table of loaded models."""
 
-    def __init__(self, library: Library, settings: Settings, sockets: SocketFolder) -> None:
+    def __init__(
+        self,
+        library: Library,
+        settings: Settings,
+        sockets: SocketFolder,
+        inventory: Inventory | None = None,
+    ) -> None:
         self._library = library
+        self._inventory = inventory or Inventory()
         self._settings = settings
         self._sockets = sockets
         self._residents = Residents()
@@ -140,21 +150,32 @@ class Scheduler:
         stamp = self._library.stamp(name)
         model = await asyncio.to_thread(self._library.open, name)
         _check_runs(model)
-        facts = await asyncio.to_thread(headers.header, model.weights[0])
+        facts = await asyncio.to_thread(headers.facts, model)
         files = await asyncio.to_thread(beside.read, model, facts)
-        binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
-        plan = replace(launch_plan(model, facts, options, self._settings), binary=binary)
+        plan = launch_plan(model, facts, options, self._settings)
+        if plan.engine == "llama.cpp":
+            binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
+            plan = replace(plan, binary=binary)
+            await gguf_hardware(plan, self._inventory)
+        on_hardware = None
+        if isinstance(facts, OnnxModel):
+            on_hardware = await onnx_hardware(plan, facts, self._inventory, self._settings)
+            plan = on_hardware.plan
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
         need_bytes = memory_need_bytes(plan, facts, files)
         await self._make_room(model.name, need_bytes)
         beside_bytes = sum(file.size_bytes for file in files)
-        if self._settings.max_vram:
+        if self._settings.max_vram and plan.num_gpu_layers:
             plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
+        if model.files:
+            plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
+        if on_hardware is not None:
+            loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
         loaded.memory_bytes = need_bytes
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
@@ -170,6 +191,8 @@ class Scheduler:
             "loaded %s in %.2f s: %d slots of %d tokens",
             *(model.name.short, loaded.load_s, plan.num_slots, plan.num_ctx),
         )
+        for step in loaded.ran_on.steps_down if loaded.ran_on else ():
+            _log.warning("%s does not run on %s: %s", model.name.short, step.wanted, step.reason)
         return loaded
 
     def _free_vram_bytes(self) -> int:
@@ -217,7 +240,7 @@ class Scheduler:
 def _check_runs(model: Model) -> None:
     """Raise BadInput for a model that no engine here can run."""
     name = model.name.short
-    if len(model.weights) != 1:
+    if len(model.weights) != 1 and not model.files:
         raise BadInput(f'"{name}" has {len(model.weights)} model files, and Hutch runs one')
     if model.unsupported_layers:
         raise BadInput(f'"{name}" needs what Hutch does not have yet: {model.unsupported_layers[0]}')
@@ -242,7 +265,7 @@ def _describe(loaded: LoadedModel) -> Running:
     return Running(
         model=loaded.voice.model.stored,
         state=loaded.state,
-        engine=engine_name(loaded.plan),
+        engine=loaded.ran_on.runner if loaded.ran_on else engine_name(loaded.plan),
         pid=pid,
         socket=loaded.worker.plan.endpoint.label if loaded.worker else "",
         num_ctx=loaded.plan.num_ctx,
@@ -251,4 +274,5 @@ def _describe(loaded: LoadedModel) -> Running:
         queued=loaded.slots.num_queued,
         memory_bytes=(machine.resident_bytes(pid) if pid else None) or loaded.memory_bytes,
         expires_at=loaded.expires_at,
+        hardware=loaded.ran_on.told if loaded.ran_on else None,
     )

@@ -16,9 +16,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from hutch.core.errors import EngineFailed, FormatError, NotBuilt
 from hutch.engines.onnx import pooling
 from hutch.engines.onnx.pooling import Pooler
-from hutch.formats import encoder_config
-from hutch.formats.encoder_config import EncoderConfig
+from hutch.engines.onnx.providers import open_session
+from hutch.formats import pooling_config
 from hutch.formats.ggml_numbers import Floats
+from hutch.formats.pooling_config import PoolingConfig
 
 MODEL_FILES = ("model.onnx", "onnx/model.onnx")
 _INTEGERS: Mapping[str, type[np.int64 | np.int32]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
@@ -46,21 +47,23 @@ class Encoder:
     """One encoder, loaded."""
 
     def __init__(self, folder: Path, num_thread: int, providers: Sequence[str] = ()) -> None:
-        """Load what lies in `folder`. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
+        """Load what lies in `folder`, on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-        self.config: EncoderConfig = encoder_config.read(files)
-        self._session = _session(_model(files), num_thread, providers)
+        self.config: PoolingConfig = pooling_config.read(files)
+        opened = open_session(_model(files), providers, lambda: _options(num_thread))
+        self._session: Any = opened.session
+        self.report = {
+            "name": "onnxruntime",
+            "version": onnxruntime.__version__,
+            "providers": [opened.provider],
+            "fallbacks": [{"provider": step.wanted, "reason": step.reason} for step in opened.fallbacks],
+        }
         self._inputs = {each.name: _integer(each) for each in self._session.get_inputs()}
         unknown = set(self._inputs) - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
         if "input_ids" not in self._inputs or unknown:
             raise NotBuilt(f"the graph has inputs {sorted(self._inputs)}, which no encoder has", hint=_HINT)
         self._output = _output(self._session, self.config)
         self._pooler = Pooler(self.config, files)
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """The execution providers in use, the preferred one first."""
-        return tuple(self._session.get_providers())
 
     @property
     def width(self) -> int:
@@ -111,17 +114,12 @@ def _model(files: Mapping[str, Path]) -> Path:
     raise FormatError(f"the folder has no {MODEL_FILES[0]}", hint=_HINT)
 
 
-def _session(path: Path, num_thread: int, providers: Sequence[str]) -> Any:
+def _options(num_thread: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_thread
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # it warns of every node that it folds
-    try:
-        return onnxruntime.InferenceSession(
-            path, options, providers=list(providers) or ["CPUExecutionProvider"]
-        )
-    except _FAILURES as error:
-        raise EngineFailed(f"the model could not be loaded: {str(error)[:300]}", hint=_HINT) from error
+    return options
 
 
 def _integer(tensor: Any) -> type[np.int64 | np.int32]:
@@ -136,7 +134,7 @@ def _integer(tensor: Any) -> type[np.int64 | np.int32]:
     return kind
 
 
-def _output(session: Any, config: EncoderConfig) -> str:
+def _output(session: Any, config: PoolingConfig) -> str:
     found = {each.name: each.type for each in session.get_outputs()}
     wanted = ("logits",) if config.is_reranker else _POOLED + _STATES
     for name in wanted:

@@ -1,17 +1,17 @@
 """What a worker with an encoder answers, in llama-server's words: JSON in, JSON out. Knows no HTTP.
 
-A server mounts `posts` and `gets`, and turns the errors that they raise into replies with `error_json`.
+What it raises is a HutchError, which the server turns into a reply.
 """
 
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tokenizers
 
-from hutch.core.errors import BadInput, ContextExceeded, FormatError, HutchError, NotBuilt
+from hutch.core.errors import BadInput, ContextExceeded, FormatError, NotBuilt
 from hutch.engines.onnx.encoder import Encoder, Text
 from hutch.engines.onnx.encoder_batch import EncoderBatch
 from hutch.formats.ggml_numbers import Floats
@@ -24,13 +24,13 @@ _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some 
 class EncoderWire:
     """The routes of one encoder."""
 
-    def __init__(self, encoder: Encoder, folder: Path) -> None:
-        """Load the tokenizer in `folder`. Raises FormatError."""
+    def __init__(self, encoder: Encoder, folder: Path, num_ctx: int | None = None) -> None:
+        """Load the tokenizer in `folder`; `num_ctx` may make texts shorter than the model takes. Raises FormatError."""
         self._encoder = encoder
         self._batch = EncoderBatch(encoder)
         self._tokenizer = _tokenizer(folder / "tokenizer.json")
         self._vocabulary = self._tokenizer.get_vocab_size()
-        self._max_tokens = encoder.config.max_tokens
+        self._max_tokens = min(num_ctx or encoder.config.max_tokens, encoder.config.max_tokens)
         self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
             "/v1/embeddings": self._embeddings,
             "/embeddings": self._embeddings,
@@ -40,6 +40,7 @@ class EncoderWire:
             "/tokenize": self._tokenize,
             "/detokenize": self._detokenize,
         }
+        self.streams: Mapping[str, Callable[[JsonDict], Awaitable[NoReturn]]] = {}  # nothing is generated
         self.gets: Mapping[str, Callable[[], Any]] = {"/props": self._props, "/slots": self._slots}
 
     def close(self) -> None:
@@ -108,7 +109,7 @@ class EncoderWire:
             "total_slots": 1,
             "media_marker": "",
             "pooling_type": "rank" if self._encoder.config.is_reranker else self._encoder.config.pooling,
-            "engine": {"name": "onnxruntime", "providers": list(self._encoder.providers), "fallbacks": []},
+            "engine": self._encoder.report,
         }
 
     def _slots(self) -> list[JsonDict]:
@@ -169,23 +170,6 @@ class EncoderWire:
             return self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
 
         return encode() if sum(map(len, texts)) < _LONG else await asyncio.to_thread(encode)
-
-
-def error_json(error: HutchError) -> tuple[int, JsonDict]:
-    """The status and the JSON of a reply that says what went wrong, as llama-server writes it."""
-    status = error.http_status if error.http_status in (400, 503) else 500
-    detail: JsonDict = {"code": status, "message": error.message, "type": "server_error"}
-    if isinstance(error, ContextExceeded):
-        detail |= {
-            "type": "exceed_context_size_error",
-            "n_prompt_tokens": error.prompt_tokens,
-            "n_ctx": error.num_ctx,
-        }
-    elif status == 400:
-        detail["type"] = "invalid_request_error"
-    elif status == 503:
-        detail["type"] = "unavailable_error"
-    return status, {"error": detail}
 
 
 def _tokenizer(path: Path) -> tokenizers.Tokenizer:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from hutch.core.errors import FormatError
 from hutch.formats import ggml_numbers, safetensors
-from hutch.formats.encoder_config import Dense, EncoderConfig
 from hutch.formats.ggml_numbers import Floats
+from hutch.formats.pooling_config import Dense, PoolingConfig
 
 _TYPES = ("F32", "F16", "BF16")
 Lengths = NDArray[np.int64]
@@ -18,7 +18,7 @@ Lengths = NDArray[np.int64]
 class Pooler:
     """What stands behind an encoder: pooling, dense layers, and scaling to unit length."""
 
-    def __init__(self, config: EncoderConfig, files: Mapping[str, Path]) -> None:
+    def __init__(self, config: PoolingConfig, files: Mapping[str, Path]) -> None:
         self._config = config
         self._layers: list[tuple[Floats, Floats, bool]] = []
         self.width = config.width

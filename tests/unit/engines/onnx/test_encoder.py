@@ -143,7 +143,7 @@ def test_a_quantised_graph_runs_as_it_is(tmp_path: Path) -> None:
             "weightedmean_tokens' is not built",
         ),
         ("1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True}, "with"),
-        ("model.onnx", "nonsense", "could not be loaded"),
+        ("model.onnx", "nonsense", "no execution provider of the plan runs the model"),
     ],
 )
 def test_a_folder_that_says_nonsense_is_refused(

@@ -174,7 +174,7 @@ def test_each_kind_refuses_what_the_other_is_for(tmp_path: Path) -> None:
 def test_it_tells_what_it_is(embedder: Asked) -> None:
     props = embedder.get("/props")
     assert props["default_generation_settings"]["n_ctx"] == POSITIONS
-    assert props["engine"]["providers"] == ["CPUExecutionProvider"]
+    assert props["engine"]["providers"] == ["cpu"]
     assert embedder.get("/slots") == [{"id": 0, "n_ctx": POSITIONS, "is_processing": False}]
 
 

@@ -1,0 +1,196 @@
+"""What a worker with a decoder answers, in llama-server's words. Knows no HTTP."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from hutch.core.errors import BadInput, ContextExceeded
+from hutch.engines.onnx.aids import Aids, Facts
+from hutch.engines.onnx.answer import Constraint, End, Event, Failed, Order
+from hutch.engines.onnx.batch import Batcher
+from hutch.engines.onnx.chat_writer import ChatWriter
+from hutch.engines.onnx.completion_writer import CompletionWriter, JsonDict
+from hutch.engines.onnx.requests import Completion
+from hutch.engines.onnx.sampling import Sampler
+from hutch.engines.onnx.text import Output
+
+_LONG = 1 << 15  # characters: to take them apart would keep the event loop for some milliseconds
+
+
+class Writer(Protocol):
+    """Puts an answer's events into a dialect's words."""
+
+    def stream(self, events: Iterable[Event]) -> bytes:
+        """Some events as a part of a stream."""
+
+    def whole(self, events: Iterable[Event]) -> JsonDict:
+        """All events as one reply."""
+
+
+class Reply:
+    """An answer on its way to a client. Close it, and its computing ends within one step."""
+
+    def __init__(self, batcher: Batcher, order: Order, writer: Writer, *, is_stream: bool) -> None:
+        self.is_stream = is_stream
+        self._writer = writer
+        self._news: asyncio.Queue[Sequence[Event]] = asyncio.Queue()
+        self._cancel = batcher.submit(order, self._news.put_nowait)
+
+    def close(self) -> None:
+        """Give it up, if it has not ended."""
+        self._cancel()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The parts of a stream. Raises the error that ends it."""
+        async for events in self._events():
+            if piece := self._writer.stream(events):
+                yield piece
+
+    async def whole(self) -> JsonDict:
+        """The reply in one piece. Raises the error that ends it."""
+        return self._writer.whole([event async for events in self._events() for event in events])
+
+    async def _events(self) -> AsyncGenerator[Sequence[Event], None]:
+        while True:
+            events = await self._news.get()
+            last = events[-1]
+            if isinstance(last, Failed):
+                raise last.error
+            yield events
+            if isinstance(last, End):
+                return
+
+
+class DecoderWire:
+    """The routes of one decoder: `posts` and `gets` give JSON, `streams` give a `Reply`."""
+
+    def __init__(self, batcher: Batcher, facts: Facts) -> None:
+        self._batcher = batcher
+        self._facts = facts
+        self._aids = Aids(facts)
+        self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
+            "/tokenize": self._tokenize,
+            "/detokenize": self._detokenize,
+            "/apply-template": self._apply_template,
+        }
+        self.gets: Mapping[str, Callable[[], Any]] = {"/props": self._props, "/slots": self._slots}
+        self.streams: Mapping[str, Callable[[JsonDict], Awaitable[Reply]]] = {
+            "/completion": self._completion,
+            "/v1/chat/completions": self._chat_completion,
+        }
+
+    def close(self) -> None:
+        """End the thread that computes."""
+        self._batcher.close()
+
+    async def _completion(self, body: JsonDict) -> Reply:
+        asked = Completion.parse(body)
+        facts = self._facts
+        preserved = {token for text in asked.preserved if (token := facts.tokens.id_of(text)) is not None}
+        order = await self._order(asked, preserved, await self._aids.constraint(asked))
+        writer = CompletionWriter(asked, self._facts.tokens, len(order.prompt))
+        return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
+
+    async def _chat_completion(self, body: JsonDict) -> Reply:
+        chat = await self._aids.chat()
+        turn = await asyncio.to_thread(chat.open, body)
+        asked = Completion.parse(_as_completion(body), (turn.prompt,))
+        order = await self._order(asked, turn.preserved, turn.constraint)
+        writer = ChatWriter(asked, self._facts.tokens, turn.reader(), self._facts.name)
+        return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
+
+    async def _apply_template(self, body: JsonDict) -> JsonDict:
+        chat = await self._aids.chat()
+        return {"prompt": await asyncio.to_thread(chat.prompt, body)}
+
+    async def _order(
+        self, asked: Completion, preserved: Collection[int], constraint: Constraint | None
+    ) -> Order:
+        """Everything that can be wrong with a request is found here, before it waits for its turn."""
+        facts = self._facts
+        if asked.slot >= facts.num_slots:
+            raise BadInput(
+                f"id_slot: there is no slot {asked.slot}; they are 0 to {facts.num_slots - 1}",
+                param="id_slot",
+            )
+        prompt = await self._encoded(asked.prompt)
+        if not prompt:
+            raise BadInput("prompt: it has no tokens", hint="Send a text.", param="prompt")
+        if len(prompt) >= facts.num_ctx:
+            raise ContextExceeded(
+                f"request ({len(prompt)} tokens) exceeds the available context size ({facts.num_ctx} tokens), "
+                "try increasing it",
+                prompt_tokens=len(prompt),
+                num_ctx=facts.num_ctx,
+            )
+        return Order(
+            prompt=prompt,
+            sampler=Sampler(asked.sampling, facts.vocab_size),
+            output=Output(facts.tokens, asked.stop, preserved),
+            eos=facts.tokens.eos,
+            num_predict=asked.num_predict,
+            slot=asked.slot,
+            reuse=asked.reuse,
+            constraint=constraint,
+        )
+
+    async def _encoded(self, parts: Sequence[str | int]) -> list[int]:
+        tokens = self._facts.tokens
+        if sum(len(part) for part in parts if isinstance(part, str)) < _LONG:
+            return tokens.encode_mixed(parts)
+        return await asyncio.to_thread(tokens.encode_mixed, parts)
+
+    async def _tokenize(self, body: JsonDict) -> JsonDict:
+        content = body.get("content", "")
+        if not isinstance(content, str):
+            raise BadInput("content: a text is needed", param="content")
+        tokens = self._facts.tokens
+        ids = await asyncio.to_thread(
+            tokens.encode,
+            content,
+            add_special=body.get("add_special") is True,
+            parse_special=body.get("parse_special") is not False,
+        )
+        if body.get("with_pieces") is True:
+            return {"tokens": [{"id": token, "piece": _piece(tokens.bytes_of(token))} for token in ids]}
+        return {"tokens": ids}
+
+    async def _detokenize(self, body: JsonDict) -> JsonDict:
+        ids = body.get("tokens")
+        if not isinstance(ids, list) or not all(type(each) is int for each in ids):
+            raise BadInput("tokens: a list of token ids is needed", param="tokens")
+        return {"content": self._facts.tokens.decode(ids)}
+
+    def _props(self) -> JsonDict:
+        facts = self._facts
+        return {
+            "default_generation_settings": {"n_ctx": facts.num_ctx},
+            "total_slots": facts.num_slots,
+            "media_marker": "",
+            "engine": facts.engine,
+        }
+
+    def _slots(self) -> list[JsonDict]:
+        busy = self._batcher.busy_slots
+        return [
+            {"id": slot, "n_ctx": self._facts.num_ctx, "is_processing": slot in busy}
+            for slot in range(self._facts.num_slots)
+        ]
+
+
+def _as_completion(body: JsonDict) -> JsonDict:
+    """A chat's body in the words of `/completion`. What its answer is held to is the chat's own affair."""
+    said = {name: value for name, value in body.items() if name not in ("json_schema", "grammar", "regex")}
+    if "n_predict" not in said:
+        said["n_predict"] = said.get("max_tokens", said.get("max_completion_tokens"))
+    if said.get("logprobs"):
+        said["n_probs"] = said.get("top_logprobs") or 1
+    return said
+
+
+def _piece(piece: bytes) -> str | list[int]:
+    """A token's text, or where it is no whole character its bytes, as llama-server gives them."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)

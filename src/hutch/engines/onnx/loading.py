@@ -1,0 +1,63 @@
+"""A folder becomes a wire: which runner a model needs, and its parts put together."""
+
+import asyncio
+from pathlib import Path
+
+import onnxruntime as ort
+
+from hutch.engines.onnx import runner
+from hutch.engines.onnx.aids import Facts
+from hutch.engines.onnx.batch import Batcher
+from hutch.engines.onnx.decoder_wire import DecoderWire
+from hutch.engines.onnx.encoder import Encoder
+from hutch.engines.onnx.encoder_wire import EncoderWire
+from hutch.engines.onnx.text import Tokens
+from hutch.engines.protocol import LaunchPlan
+from hutch.formats import genai_config, tokenizer_files
+
+
+async def load(plan: LaunchPlan) -> DecoderWire | EncoderWire:
+    """Load the model of a plan. Raises HutchError."""
+    if not (Path(plan.weights) / genai_config.NAME).is_file():
+        return await asyncio.to_thread(_open_encoder, Path(plan.weights), plan)
+    decoder, facts = await asyncio.to_thread(_open, Path(plan.weights), plan)
+    num_tokens = plan.kv_cache_bytes // decoder.token_bytes or plan.num_slots * decoder.num_ctx
+    return DecoderWire(Batcher(decoder, num_tokens, plan.num_batch), facts)
+
+
+def _open_encoder(folder: Path, plan: LaunchPlan) -> EncoderWire:
+    return EncoderWire(Encoder(folder, plan.num_thread, plan.providers), folder, plan.num_ctx)
+
+
+def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
+    config = genai_config.read(folder / genai_config.NAME)
+    num_ctx = min(plan.num_ctx, config.context_length)
+    wanted = runner.Wanted(
+        *(folder, config, max(2, plan.num_slots), num_ctx, plan.num_thread),  # a step may need a row more
+        runner=plan.runner or runner.OURS,
+        providers=plan.providers,
+    )
+
+    def options() -> ort.SessionOptions:
+        made = ort.SessionOptions()
+        made.intra_op_num_threads = plan.num_thread
+        return made
+
+    opened = runner.open_decoder(wanted, options)
+    files = {path.name: path for path in folder.iterdir()}
+    tokens = Tokens(files[tokenizer_files.NAME], config.eos_token_ids)
+    named = {"bos_token": config.bos_token_id, "eos_token": next(iter(config.eos_token_ids), None)}
+    facts = Facts(
+        name=folder.name,
+        tokens=tokens,
+        tokenizer=files[tokenizer_files.NAME],
+        template=tokenizer_files.read(files).chat_template,
+        template_tokens={
+            name: tokens.bytes_of(token).decode() for name, token in named.items() if token is not None
+        },
+        num_slots=plan.num_slots,
+        num_ctx=opened.decoder.num_ctx,
+        vocab_size=opened.decoder.vocab_size,
+        engine=opened.report,
+    )
+    return opened.decoder, facts
