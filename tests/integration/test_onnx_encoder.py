@@ -138,6 +138,7 @@ def test_all_minilm_as_onnx_gives_the_vectors_of_its_gguf_file(
     server = serve(models)
     _, ours = server.post("/api/embed", {"model": "minilm-onnx", "input": [*TEXTS, KNOWN["prompt"]]})
     _, theirs = server.post("/api/embed", {"model": MINILM, "input": [*TEXTS, KNOWN["prompt"]]})
+    assert "error" not in ours and "error" not in theirs, (ours, theirs)
     assert ours["prompt_eval_count"] == theirs["prompt_eval_count"]
     for one, other in zip(ours["embeddings"], theirs["embeddings"], strict=True):
         assert _dot(one, other) > 0.9999

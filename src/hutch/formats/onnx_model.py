@@ -75,7 +75,9 @@ class OnnxModel:
         """The longest context that the model was trained for, in tokens."""
         if self.config is not None:
             return self.config.context_length
-        return self.pooling.max_tokens if self.pooling else None
+        lengths = [self.encoder.context_length if self.encoder else None, self.tokenizer.max_length]
+        lengths.append(self.pooling.max_tokens if self.pooling else None)
+        return min((length for length in lengths if length), default=None)
 
     @property
     def embedding_length(self) -> int | None:
