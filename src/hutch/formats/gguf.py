@@ -130,11 +130,6 @@ class GGUF:
         """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
         return self.is_embedding and self.metadata.get(f"{self.architecture}.attention.causal") is False
 
-    @property
-    def split_count(self) -> int:
-        """Of how many files the model consists. A merged file says 0, and is one."""
-        return int(self.metadata.get("split.count", 1)) or 1
-
     def kv_bytes_per_token(self, bytes_per_element: int = 2) -> int:
         """Bytes of key-value cache for each token of context; 0 where the file does not tell.
 
@@ -174,6 +169,11 @@ def read(path: Path) -> GGUF:
         raise FormatError(
             f"the file cannot be read: {why}", hint="Check that it is there, and whose it is."
         ) from error
+
+
+def split_count(facts: GGUF) -> int:
+    """Of how many files the model consists. A merged file says 0, and is one."""
+    return int(facts.metadata.get("split.count", 1)) or 1
 
 
 def _integer(facts: GGUF, name: str) -> int | None:
