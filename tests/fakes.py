@@ -14,6 +14,9 @@ from hutch.core.chat import (
     FinishReason,
     GenerateRequest,
     LoadOptions,
+    Ranked,
+    Ranking,
+    RerankRequest,
     TokenLogprob,
     ToolCall,
     Usage,
@@ -56,7 +59,7 @@ def stored(name: str = "tiny") -> StoredModel:
 class FakeBackend:
     """Answers by the model's name: each plays one part. `seen` is what it was asked for."""
 
-    seen: list[GenerateRequest | EmbedRequest] = field(default_factory=list)
+    seen: list[GenerateRequest | EmbedRequest | RerankRequest] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
@@ -112,6 +115,15 @@ class FakeBackend:
         size = request.dimensions or 3
         vectors = tuple(tuple((len(text) + i) / 8 for i in range(size)) for text in request.texts)
         return Embeddings(vectors, sum(len(text) for text in request.texts), 0.25, 0.5)
+
+    async def rerank(self, request: RerankRequest, who: Principal) -> Ranking:
+        """The longest first."""
+        self.seen.append(request)
+        if request.model.model in _FAILURES:
+            raise _FAILURES[request.model.model]
+        order = sorted(range(len(request.documents)), key=lambda index: -len(request.documents[index]))
+        results = tuple(Ranked(index, len(request.documents[index]) / 8) for index in order)
+        return Ranking(results[: request.top_n], sum(map(len, request.documents)), 0.25, 0.5)
 
     async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
         """A quarter of a second."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from starlette.responses import JSONResponse, Response
 
 from hutch.api.limits import MAX_INPUTS
+from hutch.api.numbers import NumbersResponse
 from hutch.api.ollama_wire import (
     OLLAMA,
     ChatBody,
@@ -124,7 +125,7 @@ class OllamaChat:
             "load_duration": round(result.load_s * 1e9),
             "prompt_eval_count": result.prompt_tokens,
         }
-        return JSONResponse(reply)
+        return NumbersResponse(reply)
 
     async def embeddings(self, call: Call) -> Response:
         """Embed one text, the older way."""
@@ -138,7 +139,7 @@ class OllamaChat:
             return JSONResponse({"embedding": []})
         request = EmbedRequest(name, (body.prompt,), normalize=False, load=load, keep_alive_s=keep_alive_s)
         result = await self._backend.embed(request, call.who)
-        return JSONResponse({"embedding": result.vectors[0]})
+        return NumbersResponse({"embedding": result.vectors[0]})
 
     async def _load(self, name: str | None, request: GenerateRequest, empty: JsonDict) -> Response:
         """An empty prompt loads the model; with a keep_alive of 0 it unloads it."""

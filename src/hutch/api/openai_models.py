@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from hutch.api.limits import MAX_INPUTS, checked_token_ids
+from hutch.api.numbers import NumbersResponse
 from hutch.api.openai_wire import OPENAI, EmbeddingsBody, JsonDict, OpenAIDialect
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
@@ -79,7 +80,7 @@ class OpenAIModels:
         ]
         usage = {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
         reply = {"object": "list", "data": data, "model": body.model, "usage": usage}
-        return JSONResponse(reply, headers=ignored)
+        return NumbersResponse(reply, headers=ignored)
 
 
 def _model(model: StoredModel) -> JsonDict:

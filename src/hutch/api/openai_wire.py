@@ -91,7 +91,9 @@ class StreamOptions(Wire):
     include_usage: bool | None = None
 
 
-class _Open(Wire):
+class OpenBody(Wire):
+    """A body whose unknown parameters are told, not refused."""
+
     model_config = Wire.model_config | {"extra": "allow"}
 
     model: str
@@ -111,7 +113,7 @@ class _Open(Wire):
         return {"X-Hutch-Ignored": shown} if names else {}
 
 
-class _Common(_Open):
+class _Common(OpenBody):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -314,7 +316,7 @@ class CompletionBody(_Common):
         )
 
 
-class EmbeddingsBody(_Open):
+class EmbeddingsBody(OpenBody):
     """`POST /v1/embeddings`."""
 
     input: str | list[str] | list[int] | list[list[int]]

@@ -34,6 +34,7 @@ from hutch.api.openai_chat import OpenAIChat
 from hutch.api.openai_models import OpenAIModels
 from hutch.api.openai_wire import OPENAI
 from hutch.api.openapi import described
+from hutch.api.rerank import Rerank
 from hutch.api.responses import Responses
 from hutch.api.route import Route
 from hutch.api.service import Service
@@ -57,6 +58,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
+        *Rerank(parts.backend).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
         *ollama_cloud.routes(),
     )

@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from hutch.core.access import Principal
-from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions
+from hutch.core.chat import (
+    Chunk,
+    Embeddings,
+    EmbedRequest,
+    GenerateRequest,
+    LoadOptions,
+    Ranking,
+    RerankRequest,
+)
 from hutch.core.models import StoredModel
 from hutch.core.names import ModelName
 
@@ -55,6 +63,9 @@ class Backend(Protocol):
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors."""
+
+    async def rerank(self, request: RerankRequest, who: Principal) -> Ranking:
+        """Put documents in the order in which they answer a query."""
 
     async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
         """Make a model ready, and say how many seconds that took."""

@@ -177,6 +177,36 @@ class EmbedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """Documents to be put in the order in which they answer `query`. `top_n`: only so many of the best."""
+
+    model: ModelName
+    query: str
+    documents: tuple[str, ...]
+    top_n: int | None = None
+    load: LoadOptions = field(default_factory=LoadOptions)
+    keep_alive_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A document by its place in the request. The higher the score, the better the answer; its scale is the model's."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Documents, the best first."""
+
+    results: tuple[Ranked, ...]
+    prompt_tokens: int
+    load_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """One vector for each text, in order."""
 

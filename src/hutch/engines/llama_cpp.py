@@ -77,6 +77,8 @@ def _serve(plan: LaunchPlan) -> object:
     params.ctx_shift = plan.context_shift
     if plan.mean_pooling:
         params.pooling_type = engine.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    if plan.ranks:
+        params.pooling_type = engine.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     _beside(params, engine, plan)
     params.cache_ram_mib = 0  # no prompt cache across slots: it has open reports of mixing conversations
     params.cache_idle_slots = False
@@ -137,6 +139,8 @@ def _arguments(plan: LaunchPlan) -> list[str]:
     args += ["--context-shift" if plan.context_shift else "--no-context-shift"]
     if plan.mean_pooling:
         args += ["--pooling", "mean"]
+    if plan.ranks:
+        args += ["--reranking"]
     return args + _arguments_beside(plan)
 
 

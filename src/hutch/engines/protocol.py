@@ -1,7 +1,7 @@
 """What the front asks of a worker: how to launch one, and where it then listens.
 
 On the wire a worker speaks a subset of llama-server's HTTP API: `/health`, `/v1/chat/completions`,
-`/completion`, `/v1/embeddings`, `/tokenize`, `/apply-template`, `/slots`.
+`/completion`, `/v1/embeddings`, `/rerank`, `/tokenize`, `/apply-template`, `/slots`.
 """
 
 import json
@@ -50,6 +50,7 @@ class LaunchPlan:
     )
     context_shift: bool = False  # at the context's end the oldest tokens go, and the answer goes on
     mean_pooling: bool = False  # embeddings of a model that was not made for them
+    ranks: bool = False  # the model scores documents, and makes neither text nor vectors
     adapters: tuple[str, ...] = ()  # LoRA files, each laid over the weights in full
     projector: str = ""  # for images
     draft: str = ""  # a small model that guesses `draft_num_predict` tokens ahead

@@ -31,6 +31,10 @@ class Facts(Protocol):
         """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
 
     @property
+    def is_reranker(self) -> bool:
+        """Whether it scores how well a document answers a query, and makes no vectors."""
+
+    @property
     def can_embed(self) -> bool:
         """Whether it can turn texts into vectors, made for it or not."""
 

@@ -32,6 +32,7 @@ MAX_ALIGNMENT = 1 << 24
 
 _INT64_MAX = (1 << 63) - 1
 _BOOL, _STRING, _ARRAY = 7, 8, 9
+_RANK = 4  # a pooling_type
 
 _NOT_A_MODEL = "Name a model file in GGUF format."
 _CONVERT = "Convert the model again with a current llama.cpp."
@@ -120,14 +121,14 @@ class GGUF:
         return pools or "bert" in name or name in {"t5encoder", "gemma-embedding"}
 
     @property
+    def is_reranker(self) -> bool:
+        """Whether the model scores how well a document answers a query. It then is an encoder too."""
+        return self.metadata.get(f"{self.architecture}.pooling_type") == _RANK
+
+    @property
     def is_encoder(self) -> bool:
         """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
         return self.is_embedding and self.metadata.get(f"{self.architecture}.attention.causal") is False
-
-    @property
-    def split_count(self) -> int:
-        """Of how many files the model consists. A merged file says 0, and is one."""
-        return int(self.metadata.get("split.count", 1)) or 1
 
     def kv_bytes_per_token(self, bytes_per_element: int = 2) -> int:
         """Bytes of key-value cache for each token of context; 0 where the file does not tell.
@@ -168,6 +169,11 @@ def read(path: Path) -> GGUF:
         raise FormatError(
             f"the file cannot be read: {why}", hint="Check that it is there, and whose it is."
         ) from error
+
+
+def split_count(facts: GGUF) -> int:
+    """Of how many files the model consists. A merged file says 0, and is one."""
+    return int(facts.metadata.get("split.count", 1)) or 1
 
 
 def _integer(facts: GGUF, name: str) -> int | None:

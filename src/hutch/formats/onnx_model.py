@@ -18,12 +18,14 @@ from hutch.formats import (
     onnx_runner,
     onnx_tensor,
     onnx_weights,
+    pooling_config,
     tokenizer_files,
 )
 from hutch.formats.encoder_config import EncoderConfig
 from hutch.formats.genai_config import GenAIConfig
 from hutch.formats.gguf import shown_count
 from hutch.formats.onnx import ONNX
+from hutch.formats.pooling_config import PoolingConfig
 from hutch.formats.tokenizer_files import TokenizerFiles
 
 # What else a runtime reads of a folder, where it is there.
@@ -54,6 +56,7 @@ class OnnxModel:
     graphs: Mapping[str, ONNX]
     kv_element_bytes: int | None
     can_embed: bool
+    pooling: PoolingConfig | None = None  # of an encoder
     own_runner_problem: str = ""  # why Hutch's own runner cannot run it
 
     @property
@@ -73,6 +76,7 @@ class OnnxModel:
         if self.config is not None:
             return self.config.context_length
         lengths = [self.encoder.context_length if self.encoder else None, self.tokenizer.max_length]
+        lengths.append(self.pooling.max_tokens if self.pooling else None)
         return min((length for length in lengths if length), default=None)
 
     @property
@@ -95,6 +99,11 @@ class OnnxModel:
     def is_embedding(self) -> bool:
         """Whether the model turns texts into vectors, and does not write."""
         return self.encoder is not None
+
+    @property
+    def is_reranker(self) -> bool:
+        """Whether the model scores how well a document answers a query."""
+        return self.encoder is not None and self.encoder.is_reranker
 
     @property
     def is_encoder(self) -> bool:
@@ -136,6 +145,8 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         encoder_config.check(graphs[graph_names[0]], graph_names[0])
     weights = onnx_weights.count(graphs.values())
     names = [*graph_names, *(each for some in beside.values() for each in some)]
+    pooling = pooling_config.read(files) if encoder else None
+    names += pooling.names if pooling else ()
     names += [*named(files, config), *(name for name in SIDE_FILES if name in files)]
     kept = tuple(dict.fromkeys(names))
     folder_names.check_all(kept)
@@ -147,6 +158,7 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         tokenizer=tokenizer,
         config=config,
         encoder=encoder,
+        pooling=pooling,
         graphs=graphs,
         kv_element_bytes=signature.kv_element_bytes if signature else None,
         own_runner_problem=onnx_runner.problem(config, graphs) if config else "",

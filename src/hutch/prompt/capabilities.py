@@ -8,6 +8,8 @@ def capabilities(
     facts: Facts, template: Template | None = None, *, has_projector: bool = False
 ) -> tuple[str, ...]:
     """The capabilities of a model whose file or folder says `facts`, and whose TEMPLATE is `template`. A projector gives it eyes."""
+    if facts.is_reranker:
+        return ("rerank",)
     if facts.is_embedding:
         return ("embedding",)
     found = ["completion"]

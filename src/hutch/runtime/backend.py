@@ -2,14 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from hutch.core.access import ANONYMOUS, Principal
 from hutch.core.backend import Running
-from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message
+from hutch.core.chat import (
+    Chunk,
+    Embeddings,
+    EmbedRequest,
+    GenerateRequest,
+    LoadOptions,
+    Message,
+    Ranking,
+    RerankRequest,
+)
 from hutch.core.errors import BadInput, ContextExceeded
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
@@ -20,9 +30,12 @@ from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
+from hutch.runtime.reranking import check_ranks, rank_documents
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.schemas import usable
+from hutch.runtime.worker import Worker
 
+_Reply = TypeVar("_Reply")
 _MAX_SHORTENINGS = 8
 _MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that is shifted
 
@@ -78,13 +91,36 @@ class LocalBackend:
         began = time.monotonic()
         use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
         async with use as (loaded, load_s):
+            if loaded.voice.facts.is_reranker:
+                raise BadInput(
+                    f'"{loaded.voice.model.name.short}" does not support embed', hint="Ask it at /v1/rerank."
+                )
             if not loaded.voice.facts.can_embed:
                 raise BadInput(
                     f'"{loaded.voice.model.name.short}" does not support embeddings',
                     hint="Use a model that was made for them: this one's graph gives no hidden states.",
                 )
-            vectors, tokens = await self._embed(loaded, request, who)
+
+            async def ask(worker: Worker) -> tuple[tuple[tuple[float, ...], ...], int]:
+                plan = worker.plan
+                is_gguf = plan.engine == "llama.cpp"
+                words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
+                return await embed_texts(worker.client, request, min(plan.num_ctx, plan.num_ubatch), words)
+
+            vectors, tokens = await self._one_call(loaded, who, ask)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
+
+    async def rerank(self, request: RerankRequest, who: Principal) -> Ranking:
+        """Put documents in the order in which they answer a query, in one call of the worker."""
+        began = time.monotonic()
+        async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            check_ranks(loaded.voice.model.name.short, is_reranker=loaded.voice.facts.is_reranker)
+            plan = loaded.plan
+            max_tokens = None if plan.engine == "onnx" else min(plan.num_ctx, plan.num_ubatch)
+            results, tokens = await self._one_call(
+                loaded, who, lambda worker: rank_documents(worker.client, request, max_tokens)
+            )
+            return Ranking(results, tokens, load_s, time.monotonic() - began)
 
     async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
         """Make a model ready; returns the seconds that this took."""
@@ -120,19 +156,15 @@ class LocalBackend:
             alike = await self._meaning.alike(knowledge, question, embed)
         return await asyncio.to_thread(knowledge.told_to, messages, *limits, alike)
 
-    async def _embed(
-        self, loaded: LoadedModel, request: EmbedRequest, who: Principal
-    ) -> tuple[tuple[tuple[float, ...], ...], int]:
+    async def _one_call(
+        self, loaded: LoadedModel, who: Principal, ask: Callable[[Worker], Awaitable[_Reply]]
+    ) -> _Reply:
+        """What `ask` gets of the worker; of its successor, where it dies meanwhile."""
         async with loaded.slots.lease(who, ""):
             for last_try in (False, True):
                 worker = await loaded.ready(self._load_timeout_s)
                 try:
-                    plan = worker.plan
-                    is_gguf = plan.engine == "llama.cpp"
-                    words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
-                    return await embed_texts(
-                        worker.client, request, min(plan.num_ctx, plan.num_ubatch), words
-                    )
+                    return await ask(worker)
                 except WorkerGone:
                     if last_try:
                         raise

@@ -70,6 +70,7 @@ def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settin
         draft_num_predict=num_drafted,
         context_shift=bool(options.shift),
         mean_pooling=not facts.is_embedding,
+        ranks=facts.is_reranker,
     )
 
 

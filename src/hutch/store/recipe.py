@@ -142,9 +142,9 @@ def gguf_layer(draft: Draft, blobs: Blobs, digest: str, size_bytes: int) -> Laye
 
 def _header(blobs: Blobs, digest: str) -> gguf.GGUF:
     header = gguf.read(blobs.path(digest))
-    if header.split_count > 1:
+    if gguf.split_count(header) > 1:
         raise BadInput(
-            f"this GGUF file is one of the {header.split_count} of a model",
+            f"this GGUF file is one of the {gguf.split_count(header)} of a model",
             hint="Create the model with all of them, under their own names (-00001-of-…).",
         )
     return header

@@ -40,7 +40,7 @@ def prepared(draft: Draft, blobs: Blobs, files: Files) -> Generator[Progress, No
         added = yield from written(blobs, module.converted(folder), "converting model")
         return _replaced(draft, files, set(folder), added)
     shards = {name: path for name, path in paths.items() if _SHARD.fullmatch(name)}
-    if len(shards) > 1 or any(gguf.read(path).split_count > 1 for path in shards.values()):
+    if len(shards) > 1 or any(gguf.split_count(gguf.read(path)) > 1 for path in shards.values()):
         added = yield from written(blobs, merged(shards), "merging GGUF")
         return _replaced(draft, files, set(shards), added)
     return files
@@ -94,11 +94,11 @@ def merged(shards: Mapping[str, Path]) -> NewGGUF:
     """One file of the shards of a model, which are all there. Raises BadInput or FormatError."""
     read = sorted(((gguf.read(path), path) for path in shards.values()), key=lambda each: _number(each[0]))
     first = read[0][0]
-    if [_number(facts) for facts, _ in read] != list(range(first.split_count)) or any(
-        facts.split_count != len(read) for facts, _ in read
+    if [_number(facts) for facts, _ in read] != list(range(gguf.split_count(first))) or any(
+        gguf.split_count(facts) != len(read) for facts, _ in read
     ):
         raise BadInput(
-            f"the model has {first.split_count} files, and {len(read)} of them fit together",
+            f"the model has {gguf.split_count(first)} files, and {len(read)} of them fit together",
             hint=_SHARDS_HINT,
         )
     parts = [copied(path, facts) for facts, path in read]

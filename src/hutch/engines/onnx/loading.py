@@ -9,16 +9,24 @@ from hutch.engines.onnx import runner
 from hutch.engines.onnx.aids import Facts
 from hutch.engines.onnx.batch import Batcher
 from hutch.engines.onnx.decoder_wire import DecoderWire
+from hutch.engines.onnx.encoder import Encoder
+from hutch.engines.onnx.encoder_wire import EncoderWire
 from hutch.engines.onnx.text import Tokens
 from hutch.engines.protocol import LaunchPlan
 from hutch.formats import genai_config, tokenizer_files
 
 
-async def load(plan: LaunchPlan) -> DecoderWire:
+async def load(plan: LaunchPlan) -> DecoderWire | EncoderWire:
     """Load the model of a plan. Raises HutchError."""
+    if not (Path(plan.weights) / genai_config.NAME).is_file():
+        return await asyncio.to_thread(_open_encoder, Path(plan.weights), plan)
     decoder, facts = await asyncio.to_thread(_open, Path(plan.weights), plan)
     num_tokens = plan.kv_cache_bytes // decoder.token_bytes or plan.num_slots * decoder.num_ctx
     return DecoderWire(Batcher(decoder, num_tokens, plan.num_batch), facts)
+
+
+def _open_encoder(folder: Path, plan: LaunchPlan) -> EncoderWire:
+    return EncoderWire(Encoder(folder, plan.num_thread, plan.providers), folder, plan.num_ctx)
 
 
 def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:

@@ -91,7 +91,7 @@ class Application:
         elif request.method == "GET" and path in wire.gets:
             await answer.json(wire.gets[path]())
         elif request.method == "POST" and path in wire.posts:
-            await answer.json(await wire.posts[path](await _body(request)))
+            await answer.posted(wire.posts[path](await _body(request)))
         elif request.method == "POST" and path in wire.streams:
             await answer.reply(await wire.streams[path](await _body(request)))
         else:
@@ -111,6 +111,20 @@ class _Answer:
         """The whole response."""
         self._has_begun = True
         await JSONResponse(said, status)(self._scope, self._receive, self._send)
+
+    async def posted(self, said: Awaitable[Any]) -> None:
+        """What becomes of a request, which is given up when the client leaves."""
+        work = asyncio.ensure_future(said)
+        gone = asyncio.ensure_future(self._until_gone())
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await self.json(work.result())
+        finally:
+            for task in (work, gone):
+                task.cancel()
+                with suppress(asyncio.CancelledError, HutchError):
+                    await task
 
     async def reply(self, reply: Reply) -> None:
         """An answer, which is given up when the client leaves."""

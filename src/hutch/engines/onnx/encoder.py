@@ -1,0 +1,143 @@
+"""An encoder on ONNX Runtime: a batch of texts as tokens in, a vector or a score for each out.
+
+Knows no request and no wire. One thread may call it at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from hutch.core.errors import EngineFailed, FormatError, NotBuilt
+from hutch.engines.onnx import pooling
+from hutch.engines.onnx.pooling import Pooler
+from hutch.engines.onnx.providers import open_session
+from hutch.formats import pooling_config
+from hutch.formats.ggml_numbers import Floats
+from hutch.formats.pooling_config import PoolingConfig
+
+MODEL_FILES = ("model.onnx", "onnx/model.onnx")
+_INTEGERS: Mapping[str, type[np.int64 | np.int32]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+_FLOATS = ("tensor(float)", "tensor(float16)")
+_POOLED = ("sentence_embedding",)
+_STATES = ("last_hidden_state", "token_embeddings")
+_HINT = "Export the model again, with Optimum or sentence-transformers."
+# ONNX Runtime's errors have no class in common.
+_FAILURES: tuple[type[Exception], ...] = (
+    *(state.Fail, state.EPFail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+    *(state.NoModel, state.NoSuchFile, state.NotImplemented, state.RuntimeException),
+    *(RuntimeError, ValueError),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text as tokens, those that open and close it included. `types` are 1 for the second of a pair."""
+
+    ids: Sequence[int]
+    types: Sequence[int]
+
+
+class Encoder:
+    """One encoder, loaded."""
+
+    def __init__(self, folder: Path, num_thread: int, providers: Sequence[str] = ()) -> None:
+        """Load what lies in `folder`, on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        self.config: PoolingConfig = pooling_config.read(files)
+        opened = open_session(_model(files), providers, lambda: _options(num_thread))
+        self._session: Any = opened.session
+        self.report = {
+            "name": "onnxruntime",
+            "version": onnxruntime.__version__,
+            "providers": [opened.provider],
+            "fallbacks": [{"provider": step.wanted, "reason": step.reason} for step in opened.fallbacks],
+        }
+        self._inputs = {each.name: _integer(each) for each in self._session.get_inputs()}
+        unknown = set(self._inputs) - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
+        if "input_ids" not in self._inputs or unknown:
+            raise NotBuilt(f"the graph has inputs {sorted(self._inputs)}, which no encoder has", hint=_HINT)
+        self._output = _output(self._session, self.config)
+        self._pooler = Pooler(self.config, files)
+
+    @property
+    def width(self) -> int:
+        """How many numbers `run` gives for a text: one where it ranks."""
+        return 1 if self.config.is_reranker else self._pooler.width
+
+    def run(self, texts: Sequence[Text]) -> Floats:
+        """One row of `width` numbers for each text. Raises EngineFailed."""
+        lengths = np.array([len(text.ids) for text in texts])
+        shape = len(texts), int(lengths.max())
+        feeds = {name: np.zeros(shape, kind) for name, kind in self._inputs.items()}
+        feeds["input_ids"].fill(self.config.pad_token_id)
+        for row, text in enumerate(texts):
+            feeds["input_ids"][row, : len(text.ids)] = text.ids
+            if "token_type_ids" in feeds:
+                feeds["token_type_ids"][row, : len(text.types)] = text.types
+        inside = np.arange(shape[1]) < lengths[:, None]
+        if "attention_mask" in feeds:
+            feeds["attention_mask"][:] = inside
+        if "position_ids" in feeds:
+            feeds["position_ids"][:] = np.arange(shape[1]) * inside
+        try:
+            (found,) = self._session.run([self._output], feeds)
+        except _FAILURES as error:
+            raise EngineFailed(f"the model could not be run: {str(error)[:300]}", hint=_HINT) from error
+        return self._finished(np.asarray(found, np.float32), lengths)
+
+    def _finished(self, found: Floats, lengths: NDArray[np.int64]) -> Floats:
+        if self.config.is_reranker:
+            wanted: tuple[int, ...] = (len(lengths), self.config.num_labels)
+        elif self._output in _POOLED:
+            wanted = (len(lengths), self._pooler.width)
+        else:
+            wanted = (len(lengths), int(lengths.max()), self.config.width)
+        if found.shape != wanted:
+            raise EngineFailed(f"{self._output} has the shape {found.shape}; {wanted} is needed", hint=_HINT)
+        if self.config.is_reranker:
+            return pooling.scores(found, sigmoid=self.config.sigmoid)[:, None]
+        if self._output in _POOLED:  # dense layers are in the graph then
+            return self._pooler.normalized(found)
+        return self._pooler.normalized(self._pooler.projected(self._pooler.pooled(found, lengths)))
+
+
+def _model(files: Mapping[str, Path]) -> Path:
+    for name in MODEL_FILES:
+        if name in files:
+            return files[name]
+    raise FormatError(f"the folder has no {MODEL_FILES[0]}", hint=_HINT)
+
+
+def _options(num_thread: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_thread
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # it warns of every node that it folds
+    return options
+
+
+def _integer(tensor: Any) -> type[np.int64 | np.int32]:
+    kind = _INTEGERS.get(tensor.type)
+    if kind is None or len(tensor.shape) != 2:
+        raise NotBuilt(f"the graph's input {tensor.name} is {tensor.type}{tensor.shape}", hint=_HINT)
+    if any(isinstance(size, int) for size in tensor.shape):
+        raise NotBuilt(
+            f"the graph takes texts of one size alone: {tensor.name} is {tensor.shape}",
+            hint="Export it with dynamic axes.",
+        )
+    return kind
+
+
+def _output(session: Any, config: PoolingConfig) -> str:
+    found = {each.name: each.type for each in session.get_outputs()}
+    wanted = ("logits",) if config.is_reranker else _POOLED + _STATES
+    for name in wanted:
+        if found.get(name) in _FLOATS:
+            return name
+    raise NotBuilt(f"the graph has outputs {sorted(found)}; {' or '.join(wanted)} is needed", hint=_HINT)

@@ -1,0 +1,99 @@
+"""Texts as an encoder's tokens, by the tokenizer.json of its folder: checked, and beside the event loop where they are long."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from hutch.core.errors import BadInput, ContextExceeded, FormatError
+from hutch.engines.onnx.encoder import Text
+
+MAX_TEXTS = 4096
+_LONG = 1 << 15  # characters: to take them apart keeps the event loop for some milliseconds
+
+
+class EncoderTokens:
+    """The tokenizer of one encoder, which takes texts of at most `max_tokens`."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        """Load the tokenizer at `path`. Raises FormatError."""
+        self._tokenizer = _tokenizer(path)
+        self._vocabulary = self._tokenizer.get_vocab_size()
+        self._max_tokens = max_tokens
+
+    async def texts(self, given: Any) -> list[Text]:
+        """The inputs as tokens. Raises BadInput, or ContextExceeded where one is longer than the model takes."""
+        items = given if isinstance(given, list) and not all(type(each) is int for each in given) else [given]
+        if len(items) > MAX_TEXTS:
+            raise BadInput(f"input: more than {MAX_TEXTS} texts", param="input")
+        words = [item for item in items if isinstance(item, str)]
+        encoded = iter(await self.encoded(words))
+        found = [
+            _text(next(encoded)) if isinstance(item, str) else self._given(item, f"input.{index}")
+            for index, item in enumerate(items)
+        ]
+        for text in found:
+            if len(text.ids) > self._max_tokens:
+                raise ContextExceeded(
+                    "the input is longer than the model takes",
+                    prompt_tokens=len(text.ids),
+                    num_ctx=self._max_tokens,
+                )
+        return found
+
+    def _given(self, ids: Any, name: str) -> Text:
+        known = self.ids(ids, name)
+        return Text(known, [0] * len(known))
+
+    def ids(self, ids: Any, name: str) -> Sequence[int]:
+        """Token ids as they were given. Raises BadInput that names the field."""
+        if not isinstance(ids, list) or not ids:
+            raise BadInput(f"{name}: a text, or a list of token ids, is needed", param=name)
+        if not all(type(each) is int and 0 <= each < self._vocabulary for each in ids):
+            raise BadInput(f"{name}: token ids are from 0 to {self._vocabulary - 1}", param=name)
+        return ids
+
+    async def pairs(self, query: str, documents: Sequence[str]) -> list[Text]:
+        """The query with each document; of those that are too long, the document's end is cut off.
+
+        Raises ContextExceeded where the query alone leaves no room.
+        """
+        (asked,) = await self.encoded([query], add_special=False)
+        room = self._max_tokens - len(asked.ids) - self._tokenizer.num_special_tokens_to_add(is_pair=True)
+        if room < 1:
+            raise ContextExceeded(
+                "the query is longer than the model takes",
+                prompt_tokens=len(asked.ids),
+                num_ctx=self._max_tokens,
+            )
+        pairs = []
+        for document in await self.encoded(documents, add_special=False):
+            document.truncate(room)
+            pairs.append(_text(self._tokenizer.post_process(asked, document)))
+        return pairs
+
+    async def encoded(self, texts: Sequence[str], *, add_special: bool = True) -> list[tokenizers.Encoding]:
+        def encode() -> list[tokenizers.Encoding]:
+            return self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
+
+        return encode() if sum(map(len, texts)) < _LONG else await asyncio.to_thread(encode)
+
+    def decoded(self, ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _tokenizer(path: Path) -> tokenizers.Tokenizer:
+    try:
+        found = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # its only class for a file that it cannot read
+        raise FormatError(f"tokenizer.json cannot be read: {str(error)[:300]}") from error
+    found.no_truncation()  # files come with those of the maker's last training
+    found.no_padding()
+    return found
+
+
+def _text(encoded: tokenizers.Encoding) -> Text:
+    return Text(encoded.ids, encoded.type_ids)
