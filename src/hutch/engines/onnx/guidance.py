@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _HINT = "Leave the format out, or make it simpler."
 
 
 class Guidance:
-    """Makes constraints for one model. `vocab_size`: how many logits it has. Raises EngineFailed for one without an end."""
+    """Makes constraints for one model; safe in threads. `vocab_size`: how many logits it has. Raises EngineFailed for one without an end."""
 
     def __init__(self, tokens: Tokens, vocab_size: int) -> None:
         if not tokens.eos:
@@ -31,11 +32,6 @@ class Guidance:
             )
         self._tokens = tokens
         self._vocab_size = vocab_size
-        self._tokenizer = LLTokenizer(
-            TokenizerWrapper(_Vocabulary(tokens)),
-            n_vocab=max(vocab_size, tokens.size),
-            eos_token=sorted(tokens.eos),
-        )
 
     @staticmethod
     def inline(schema: Mapping[str, Any]) -> str:
@@ -75,6 +71,15 @@ class Guidance:
         token = self._tokens.id_of(text)
         return f"<[{token}]>" if token in self._tokens.special else json.dumps(text)
 
+    @cached_property
+    def _tokenizer(self) -> LLTokenizer:
+        """Takes some tenths of a second to make, which a conversation without a format need not wait for."""
+        return LLTokenizer(
+            TokenizerWrapper(_Vocabulary(self._tokens)),
+            n_vocab=max(self._vocab_size, self._tokens.size),
+            eos_token=sorted(self._tokens.eos),
+        )
+
     def _start(self, what: str, grammar: str) -> "Constraint":
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
@@ -102,10 +107,7 @@ class _Vocabulary:
 
     def __call__(self, text: bytes) -> list[int]:
         """The tokens of a text in the middle of another, which is what a format forces."""
-        for before in (
-            "",
-            "\n",
-        ):  # some tokenizers put a space before a text, which a line's end keeps from it
+        for before in ("", "\n"):  # a line's end keeps off the space that some tokenizers put before a text
             lead = self._encode(before, parse_special=False)
             ids = self._encode(before + text.decode(), parse_special=False)[len(lead) :]
             if b"".join(self.tokens[token] for token in ids) == text:
