@@ -130,6 +130,14 @@ def test_tools_reach_a_template_that_knows_them(make: Make) -> None:
     assert chat.open({**body, "tool_choice": "none"}).marks.tools == frozenset()
 
 
+def test_tools_reach_smollm3_by_the_name_that_it_has_for_them(make: Make) -> None:
+    chat = make(
+        "{{ xml_tools | length }}" + PLAIN + "{# named SmolLM, trained by Hugging Face <tool_call> #}"
+    )
+    assert chat.prompt({"messages": [USER], "tools": [CLOCK]}).startswith("1user")
+    assert chat._family.name.startswith("Hermes")
+
+
 def test_tools_reach_a_template_that_has_them_in_a_message(make: Make) -> None:
     chat = make(
         "{% for message in messages %}{{ message.role }} {{ message.content }}{{ message['tools'] }};{% endfor %}{# <|tool|> #}"
