@@ -66,7 +66,7 @@ class Chat:
         if functions and self._can.tools_in_system:
             messages = _with_system(messages, "", tools=json.dumps(functions, ensure_ascii=False))
         elif functions and self._can.tools:
-            options["tools"] = body.tools
+            options[self._can.tools] = body.tools
         elif functions:
             messages = _with_system(messages, instructions(self._family.form, body.tools))
         return self._template.render(messages, options)

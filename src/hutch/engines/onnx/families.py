@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _TAG = re.compile(r"(<[^<>\s]+>|\[/?[A-Z_]+\])")
-_TOOLS = re.compile(r"\btools\b")
+_TOOLS = re.compile(r"\b(?:xml_)?tools\b")
 _TOOLS_IN_A_MESSAGE = re.compile(r"message(?:\.|\[['\"])tools\b")
 _TOOL_ROLE = re.compile(r"['\"](?:tool|ipython|tool_results?)['\"]")
 
@@ -88,16 +88,16 @@ FAMILIES = (
         Form(before="<|tool_call|>[", between=", ", after="]<|/tool_call|>"),
     ),
     Family(
-        "SmolLM2",
-        ("named SmolLM, trained by Hugging Face",),
-        ("<tool_call>",),
-        Form(before="<tool_call>[", between=", ", after="]</tool_call>"),
-    ),
-    Family(
         "Hermes: Qwen, SmolLM3",
         ("<tool_call>",),
         ("<tool_call>",),
         Form(opens="<tool_call>\n", closes="\n</tool_call>", between="\n"),
+    ),
+    Family(
+        "SmolLM2",
+        ("named SmolLM, trained by Hugging Face",),
+        ("<tool_call>",),
+        Form(before="<tool_call>[", between=", ", after="]</tool_call>"),
     ),
     Family(
         "Gemma",
@@ -143,7 +143,7 @@ def tags_in(text: str) -> list[str]:
 class Abilities:
     """What a template can render by itself. For what it cannot, messages are rewritten."""
 
-    tools: bool
+    tools: str  # the variable that it has them in
     tools_in_system: bool  # as text in the first message, as Phi-4-mini's template has it
     calls: bool
     results: bool
@@ -153,7 +153,7 @@ class Abilities:
         """What the text of a template shows."""
         in_system = bool(_TOOLS_IN_A_MESSAGE.search(template))
         return cls(
-            tools=not in_system and bool(_TOOLS.search(template)),
+            tools="" if in_system else found.group() if (found := _TOOLS.search(template)) else "",
             tools_in_system=in_system,
             calls="tool_calls" in template,
             results=bool(_TOOL_ROLE.search(template)),

@@ -43,7 +43,7 @@ class ChatTemplate:
         except BadInput as error:
             if self._process is None:
                 raise FormatError(error.message, hint=_HINT) from error
-        self._takes_objects = self._writes_arguments({"needle": _NEEDLE})
+        self._takes_objects = self._wants_objects()
         self._has_system = self._renders([{"role": "system", "content": _NEEDLE}, _PROBE])
 
     def render(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
@@ -76,13 +76,20 @@ class ChatTemplate:
             ]
         return fitted
 
-    def _writes_arguments(self, arguments: object) -> bool:
-        """Whether arguments that are an object come out as JSON."""
+    def _wants_objects(self) -> bool:
+        """Whether arguments are to be objects: where these come out as JSON, or where text is no use."""
+        said = self._with_arguments({"needle": _NEEDLE})
+        if said is None or f'"{_NEEDLE}"' in said:
+            return said is not None
+        return self._with_arguments(json.dumps({"needle": _NEEDLE})) is None
+
+    def _with_arguments(self, arguments: object) -> str | None:
+        """What the template makes of a call with these arguments; None where it fails."""
         call = {**_PROBE_CALL, "function": {"name": "probe", "arguments": arguments}}
         messages = [_PROBE, {"role": "assistant", "content": "", "tool_calls": [call]}]
         with suppress(BadInput):
-            return f'"{_NEEDLE}"' in self._ask({"messages": messages, "add_generation_prompt": False})
-        return False
+            return self._ask({"messages": messages, "add_generation_prompt": False})
+        return None
 
     def _renders(self, messages: Sequence[JsonDict]) -> bool:
         with suppress(BadInput):

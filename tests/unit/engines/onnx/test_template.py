@@ -55,6 +55,7 @@ def test_a_conversation_becomes_a_prompt(make: Make) -> None:
         ("{{ tools | tojson }}", {"tools": [{"a": "<é>", "b": None}]}, '[{"a": "<é>", "b": null}]'),
         ("{{ {'a': 1} | tojson(indent=2) }}", {}, '{\n  "a": 1\n}'),
         ("{{ tools is defined }}", {}, "False"),
+        ("{{ messages | map(attribute='role') | tojson }}", {}, '["user"]'),
         ("{% for i in range(9) %}{% if i > 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", {}, "012"),
         ("{% generation %}said{% endgeneration %}", {}, "said"),
         ("{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = m.content %}{% endfor %}{{ ns.x.strip() }}", {}, "Hi"),
@@ -163,6 +164,7 @@ CALL = {
         ("{{ c['function']['arguments'] ~ '' }}", '{"a": "é"}'),
         ("{{ c.function | tojson }}", '{"name": "f", "arguments": {"a": "é"}}'),
         ("{% for k, v in c.function.arguments.items() %}{{ k }}={{ v | tojson }}{% endfor %}", 'a="é"'),
+        ("{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}{% endfor %}", "<a>é"),
     ],
 )
 def test_arguments_come_as_each_template_wants_them(make: Make, written: str, text: str) -> None:
