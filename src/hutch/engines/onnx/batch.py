@@ -88,7 +88,7 @@ class Batcher:
 
     def _receive(self) -> None:
         """Take what has come; with nothing to compute, wait for it."""
-        is_idle = not self._rows.busy
+        is_idle = not self._rows.busy and not self._waiting
         while True:
             try:
                 answer = self._inbox.get(block=is_idle)

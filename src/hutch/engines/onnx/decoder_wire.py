@@ -125,7 +125,6 @@ class DecoderWire:
             output=Output(facts.tokens, asked.stop, (token for token in preserved if token is not None)),
             eos=facts.tokens.eos,
             num_predict=asked.num_predict,
-            num_keep=asked.num_keep,
             slot=asked.slot,
             reuse=asked.reuse,
             constraint=await self._constraint(asked),

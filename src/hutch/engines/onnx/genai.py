@@ -56,7 +56,8 @@ class _Row:
 class GenAIDecoder:
     """Rows of generators on one model. It has the methods of `session.Decoder` that the batch calls."""
 
-    is_row_by_row = True  # a row between two others need not be computed along
+    min_rows = 0  # rows are computed one by one
+    is_reproducible = True  # so a row's numbers are the same in any company
 
     def __init__(self, model: Any, size: Size) -> None:
         self._og = library()

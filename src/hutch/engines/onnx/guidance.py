@@ -42,6 +42,11 @@ class Guidance:
         except ValueError as error:
             raise EngineFailed(f"this tokenizer cannot hold answers to a format: {error}") from error
 
+    @staticmethod
+    def inline(schema: Mapping[str, Any]) -> str:
+        """A JSON Schema as it stands in a Lark grammar. Raises BadInput."""
+        return f"%json {_dumped({**schema, 'x-guidance': {'whitespace_pattern': _JSON_SPACE}})}"
+
     def json_schema(self, schema: Mapping[str, Any] | bool) -> "Constraint":
         """Hold an answer to a JSON Schema; `{"type": "object"}` is any object. Raises BadInput for one that cannot be kept."""
         text = _dumped(schema)
@@ -64,6 +69,11 @@ class Guidance:
         except ValueError as error:
             raise _complaint("the grammar", str(error)) from error
         return self._start("the grammar", grammar)
+
+    def lark(self, text: str) -> "Constraint":
+        """Hold an answer to a grammar in Lark that was made here, of what a request asks for. Raises BadInput."""
+        _check_size("what the request asks for", text)
+        return self._start("what the request asks for", LLMatcher.grammar_from_lark(text))
 
     def literal(self, text: str) -> str:
         """A text as it stands in a Lark grammar: the token of that name where it is a special one, else its characters."""

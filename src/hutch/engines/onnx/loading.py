@@ -35,7 +35,7 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Opened, Tokens]:
     config = genai_config.read(folder / genai_config.NAME)
     num_ctx = min(plan.num_ctx, config.context_length)
     wanted = runner.Wanted(
-        *(folder, config, plan.num_slots, num_ctx, plan.num_thread),
+        *(folder, config, max(2, plan.num_slots), num_ctx, plan.num_thread),
         runner=plan.runner or runner.OURS,
         providers=plan.providers,
     )

@@ -22,6 +22,7 @@ class Memory(Protocol):
 
     num_rows: int
     num_ctx: int
+    min_rows: int  # a step needs so many; 0: rows are computed one by one
 
     def free(self, row: int) -> None:
         """Give a row's memory back."""
@@ -83,6 +84,7 @@ class Rows:
         self._num_tokens = num_tokens
         self._rows = [Row(slot) for slot in range(memory.num_rows)]
         self._clock = 0
+        self._turn = -1  # the row that was computed last, where one is at a time
 
     @property
     def busy(self) -> list[tuple[int, Row]]:
@@ -130,10 +132,15 @@ class Rows:
         decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]
         if not decoding:
             return 0, ()
+        if not self._memory.min_rows:
+            self._turn = next((index for index in decoding if index > self._turn), decoding[0])
+            return self._turn, self._rows[self._turn : self._turn + 1]
         if len(decoding) <= decoding[-1] - decoding[0]:
             self._compact(decoding)
             decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]
-        return decoding[0], self._rows[decoding[0] : decoding[-1] + 1]
+        num = max(decoding[-1] + 1 - decoding[0], self._memory.min_rows)
+        first = min(decoding[0], len(self._rows) - num)
+        return first, self._rows[first : first + num]
 
     def _compact(self, decoding: Sequence[int]) -> None:
         """Move the last row into the first gap, once that gap has cost about as much as moving costs."""

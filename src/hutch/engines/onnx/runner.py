@@ -25,6 +25,7 @@ class Session(batch.Decoder, Protocol):
     """A decoder that also says what a token takes in its cache."""
 
     vocab_size: int
+    is_reproducible: bool
 
     @property
     def token_bytes(self) -> int:
@@ -74,6 +75,7 @@ class Opened(NamedTuple):
             "name": self.runner,
             "version": self.version,
             "providers": [self.provider],
+            "reproducible": self.decoder.is_reproducible,
             "fallbacks": [{"provider": wanted, "reason": reason} for wanted, reason in self.fallbacks],
         }
 

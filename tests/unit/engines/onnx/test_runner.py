@@ -13,7 +13,7 @@ from hutch.core.hardware import BY_SHORT_NAME
 from hutch.engines.onnx import agreement, genai, providers, runner
 from hutch.engines.onnx.genai import GenAIDecoder, Size
 from hutch.engines.onnx.providers import ProviderFailed, open_session
-from hutch.engines.onnx.session import Layout
+from hutch.formats import genai_config
 from tests import plain_decoder
 
 SIZE = Size(2, 64, plain_decoder.VOCAB_SIZE, 64)
@@ -26,7 +26,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def wanted(folder: Path, runner_name: str = runner.OURS, *plan: str) -> runner.Wanted:
-    return runner.Wanted(folder, "model.onnx", Layout(), SIZE, runner_name, plan, 1)
+    config = genai_config.read(folder / genai_config.NAME)
+    return runner.Wanted(folder, config, SIZE.num_rows, SIZE.num_ctx, 1, runner_name, plan)
 
 
 def greedy(decoder: runner.Session, row: int, prompt: list[int], start: int = 0) -> list[int]:
@@ -186,7 +187,7 @@ def test_without_genai_the_extra_is_named(folder: Path, monkeypatch: pytest.Monk
 
 def test_ours_refuses_it_by_itself(folder: Path) -> None:
     session = open_session(folder / "model.onnx", (), ort.SessionOptions).session
-    with pytest.raises((BadInput, EngineFailed)):
-        runner._decoder(session, "cpu", 1, 64, Layout())
-    with pytest.raises((ProviderFailed, EngineFailed)):
-        runner._decoder(session, "openvino:cpu", 1, 64, Layout())
+    with pytest.raises(BadInput):
+        runner._decoder(session, "cpu", wanted(folder))
+    with pytest.raises(ProviderFailed):
+        runner._decoder(session, "openvino:cpu", wanted(folder))
