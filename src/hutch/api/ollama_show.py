@@ -7,7 +7,6 @@ from hutch.core.errors import BadInput
 from hutch.core.listing import details_json
 from hutch.core.models import Model
 from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_runner, onnx_tensor
-from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
 from hutch.formats.onnx_model import OnnxModel
 from hutch.prompt import template
@@ -63,10 +62,9 @@ def _tensors(model: Model) -> Sequence[gguf.Tensor | onnx_tensor.Tensor]:
     return gguf.read(model.weights[0]).tensors
 
 
-def _metadata(facts: Facts, *, verbose: bool) -> JsonDict:
+def _metadata(facts: GGUF | OnnxModel, *, verbose: bool) -> JsonDict:
     if isinstance(facts, OnnxModel):
         return _onnx_metadata(facts)
-    assert isinstance(facts, GGUF)  # noqa: S101  # there are no others
     return {
         key: _shown(value, verbose=verbose)
         for key, value in facts.metadata.items()
