@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hutch.core.hardware import BY_SHORT_NAME
 from hutch.engines.onnx import agreement, genai, providers, runner
 from hutch.engines.onnx.genai import GenAIDecoder, Size
 from hutch.engines.onnx.providers import ProviderFailed, open_session
+from hutch.engines.onnx.sampling import Floats
 from hutch.formats import genai_config
 from tests import plain_decoder
 
@@ -121,17 +123,26 @@ def test_a_reason_is_one_line(text: str, reason: str) -> None:
 
 
 def test_answers_that_differ_from_the_cpus_are_found() -> None:
-    rng = np.random.default_rng(1)
-    table = rng.normal(size=(64, 64)).astype(np.float32) * 3
+    table = (np.random.default_rng(1).normal(size=(64, 64)) * 3).astype(np.float32)
 
-    def right(ids: list[int]) -> np.ndarray:
-        return table[ids[-1]]
+    def right(ids: Sequence[int]) -> Floats:
+        row: Floats = table[ids[-1]]
+        return row
+
+    def shifted(ids: Sequence[int]) -> Floats:  # a constant changes no probability
+        return right(ids) + np.float32(5)
+
+    def wrong(ids: Sequence[int]) -> Floats:
+        return right(ids)[::-1]
+
+    def broken(ids: Sequence[int]) -> Floats:
+        return right(ids) * np.float32("nan")
 
     agreement.check(right, right, 64)
-    agreement.check(lambda ids: right(ids) + 5.0, right, 64)  # a constant changes no probability
-    for wrong in (lambda ids: right(ids)[::-1], lambda ids: right(ids) * np.float32("nan")):
+    agreement.check(shifted, right, 64)
+    for candidate in (wrong, broken):
         with pytest.raises(ProviderFailed, match="nats"):
-            agreement.check(wrong, right, 64)
+            agreement.check(candidate, right, 64)
 
 
 def test_a_graph_that_ours_does_not_run_goes_to_genai_and_says_so(folder: Path) -> None:
