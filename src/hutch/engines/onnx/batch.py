@@ -29,7 +29,7 @@ class Decoder(Memory, Protocol):
         """Put tokens into a row; the logits [vocab] after the last one, if wanted."""
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
-        """Put a token into each row from the first one on; the logits [rows, vocab]."""
+        """Put a token into each row from the first one on, -1: any token; the logits [rows, vocab]."""
 
 
 class Batcher:

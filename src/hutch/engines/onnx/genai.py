@@ -56,8 +56,8 @@ class _Row:
 class GenAIDecoder:
     """Rows of generators on one model. It has the methods of `session.Decoder` that the batch calls."""
 
-    min_rows = 0  # rows are computed one by one
-    is_reproducible = True  # so a row's numbers are the same in any company
+    min_rows = 1  # rows are computed one by one, so they cannot touch each other
+    is_reproducible = True
 
     def __init__(self, model: Any, size: Size) -> None:
         self._og = library()
@@ -74,7 +74,8 @@ class GenAIDecoder:
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put one token into each of the rows first, first + 1, …; the logits [rows, vocab], valid until the next call."""
         for index, (token, start) in enumerate(zip(ids, starts, strict=True)):
-            self._logits[index] = self._last_logits(self._append(first + index, [token], start))
+            if token >= 0:  # else the row only lies between others
+                self._logits[index] = self._last_logits(self._append(first + index, [token], start))
         return self._logits[: len(ids)]
 
     def swap(self, row: int, other: int, num_tokens: int) -> None:  # noqa: ARG002  # generators move whole

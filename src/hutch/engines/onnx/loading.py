@@ -6,36 +6,26 @@ from pathlib import Path
 import onnxruntime as ort
 
 from hutch.engines.onnx import runner
+from hutch.engines.onnx.aids import Facts
 from hutch.engines.onnx.batch import Batcher
-from hutch.engines.onnx.decoder_wire import DecoderWire, Facts
+from hutch.engines.onnx.decoder_wire import DecoderWire
 from hutch.engines.onnx.text import Tokens
 from hutch.engines.protocol import LaunchPlan
-from hutch.formats import genai_config
+from hutch.formats import genai_config, tokenizer_files
 
 
 async def load(plan: LaunchPlan) -> DecoderWire:
     """Load the model of a plan. Raises HutchError."""
-    folder = Path(plan.weights)
-    opened, tokens = await asyncio.to_thread(_open, folder, plan)
-    decoder = opened.decoder
+    decoder, facts = await asyncio.to_thread(_open, Path(plan.weights), plan)
     num_tokens = plan.kv_cache_bytes // decoder.token_bytes or plan.num_slots * decoder.num_ctx
-    batcher = Batcher(decoder, num_tokens, plan.num_batch)
-    facts = Facts(
-        tokens,
-        folder / "tokenizer.json",
-        plan.num_slots,
-        decoder.num_ctx,
-        decoder.vocab_size,
-        opened.report,
-    )
-    return DecoderWire(batcher, facts)
+    return DecoderWire(Batcher(decoder, num_tokens, plan.num_batch), facts)
 
 
-def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Opened, Tokens]:
+def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
     config = genai_config.read(folder / genai_config.NAME)
     num_ctx = min(plan.num_ctx, config.context_length)
     wanted = runner.Wanted(
-        *(folder, config, max(2, plan.num_slots), num_ctx, plan.num_thread),
+        *(folder, config, max(2, plan.num_slots), num_ctx, plan.num_thread),  # a step may need a row more
         runner=plan.runner or runner.OURS,
         providers=plan.providers,
     )
@@ -46,4 +36,20 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Opened, Tokens]:
         return made
 
     opened = runner.open_decoder(wanted, options)
-    return opened, Tokens(folder / "tokenizer.json", config.eos_token_ids)
+    files = {path.name: path for path in folder.iterdir()}
+    tokens = Tokens(files[tokenizer_files.NAME], config.eos_token_ids)
+    named = {"bos_token": config.bos_token_id, "eos_token": next(iter(config.eos_token_ids), None)}
+    facts = Facts(
+        name=folder.name,
+        tokens=tokens,
+        tokenizer=files[tokenizer_files.NAME],
+        template=tokenizer_files.read(files).chat_template,
+        template_tokens={
+            name: tokens.bytes_of(token).decode() for name, token in named.items() if token is not None
+        },
+        num_slots=plan.num_slots,
+        num_ctx=opened.decoder.num_ctx,
+        vocab_size=opened.decoder.vocab_size,
+        engine=opened.report,
+    )
+    return opened.decoder, facts

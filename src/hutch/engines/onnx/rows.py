@@ -22,7 +22,7 @@ class Memory(Protocol):
 
     num_rows: int
     num_ctx: int
-    min_rows: int  # a step needs so many; 0: rows are computed one by one
+    min_rows: int  # a step needs so many
 
     def free(self, row: int) -> None:
         """Give a row's memory back."""
@@ -61,8 +61,8 @@ class Row:
 
     @property
     def next_token(self) -> int:
-        """What the next step puts into it. Where it only lies between others that is a token of no meaning."""
-        return self.tokens[self.num_held] if self.is_decoding else 0
+        """What the next step puts into it; -1 where it only lies between others."""
+        return self.tokens[self.num_held] if self.is_decoding else -1
 
     def hold(self, num_held: int) -> None:
         """So many tokens are in it now."""
@@ -84,7 +84,6 @@ class Rows:
         self._num_tokens = num_tokens
         self._rows = [Row(slot) for slot in range(memory.num_rows)]
         self._clock = 0
-        self._turn = -1  # the row that was computed last, where one is at a time
 
     @property
     def busy(self) -> list[tuple[int, Row]]:
@@ -132,9 +131,6 @@ class Rows:
         decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]
         if not decoding:
             return 0, ()
-        if not self._memory.min_rows:
-            self._turn = next((index for index in decoding if index > self._turn), decoding[0])
-            return self._turn, self._rows[self._turn : self._turn + 1]
         if len(decoding) <= decoding[-1] - decoding[0]:
             self._compact(decoding)
             decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]

@@ -127,12 +127,13 @@ class Decoder:
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put one token into each of the rows first, first + 1, …, at its position, and return the logits [rows, vocab].
 
+        A row with the token -1 is only computed along: what is put there, and its logits, mean nothing.
         The logits are valid until the next call.
         """
         num = len(ids)
         lengths = np.fromiter(starts, np.int64, num) + 1
         binding = self._decoding_of(first, num, int(lengths.max()))
-        binding.ids[:, 0] = ids
+        np.maximum(ids, 0, out=binding.ids[:, 0])
         np.less(np.arange(binding.width), lengths[:, None], out=binding.mask, casting="unsafe")
         if self._has_positions:
             binding.positions[:, 0] = lengths - 1

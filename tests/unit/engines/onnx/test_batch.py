@@ -200,12 +200,11 @@ def test_memory_is_kept_to_the_cap_and_requests_wait_their_turn() -> None:
     async def scenario() -> None:
         decoder = Counting(num_rows=4, num_ctx=64)
         async with batch(decoder, num_tokens=70) as asker:
+            busy: list[int] = []
+            decoder.breaks = lambda what, row: bool(busy.append(len(asker.batch.busy_slots)))
             told = [asker.ask([i] * 20, 10, slot=i) for i in range(4)]
-            most = 0
-            while not all(each.done.is_set() for each in told):
-                most = max(most, len(asker.batch.busy_slots))
-                await asyncio.sleep(0)
-            assert most == 2  # thirty tokens each
+            await asyncio.gather(*(each.done.wait() for each in told))
+            assert max(busy) == 2  # thirty tokens each
             for i, each in enumerate(told):
                 assert each.tokens == continuation([i] * 20, 10)
         assert decoder.freed  # what ended first has made room

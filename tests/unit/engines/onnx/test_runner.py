@@ -173,6 +173,10 @@ def test_genai_rows_are_apart_and_can_be_taken_back_moved_and_freed(folder: Path
     decoder.swap(0, 1, 64)
     assert greedy(decoder, 1, PROMPT, start=5) == alone
     assert greedy(decoder, 0, PROMPT[::-1], start=5) == other
+    decoder.decode(0, [-1, 5], [len(PROMPT), len(PROMPT)])  # only the second row is computed
+    again = decoder.prefill(0, PROMPT[::-1][5:], 5)
+    assert again is not None
+    assert int(again.argmax()) == other[0]
     decoder.free(0)
     assert greedy(decoder, 0, PROMPT) == alone
     assert decoder.prefill(0, PROMPT, 0, want_logits=False) is None
