@@ -60,13 +60,8 @@ class Batcher:
         return cancel
 
     @property
-    def busy_slots(self) -> set[int]:
-        """The slots whose rows have an answer."""
-        return {row.slot for _, row in self._rows.busy}
-
-    @property
     def num_written(self) -> dict[int, int]:
-        """How many tokens the answer in each of these slots has so far."""
+        """The slots whose rows have an answer, and how many tokens it has so far."""
         return {row.slot: row.answer.num_predicted for _, row in self._rows.busy if row.answer is not None}
 
     def close(self) -> None:
