@@ -60,13 +60,8 @@ class Batcher:
         return cancel
 
     @property
-    def busy_slots(self) -> set[int]:
-        """The slots whose rows have an answer."""
-        return {row.slot for _, row in self._rows.busy}
-
-    @property
     def num_written(self) -> dict[int, int]:
-        """How many tokens the answer in each of these slots has so far."""
+        """The slots whose rows have an answer, and how many tokens it has so far."""
         return {row.slot: row.answer.num_predicted for _, row in self._rows.busy if row.answer is not None}
 
     def close(self) -> None:
@@ -140,7 +135,7 @@ class Batcher:
             row.num_left, len(answer.tokens) - answer.num_cached, len(busy) - len(reading), len(busy)
         )
         is_last = num == row.num_left
-        with self._failing([row]), self._timed(self._pace.prefilled, num):
+        with self._failing([row]), _timed(self._pace.prefilled, num):
             ids = row.tokens[row.num_held : row.num_held + num]
             logits = self._decoder.prefill(index, ids, row.num_held, want_logits=is_last)
             row.hold(row.num_held + num)
@@ -155,7 +150,7 @@ class Batcher:
         if not window:
             return
         decoding = [row for row in window if row.is_decoding]
-        with self._failing(decoding), self._timed(self._pace.decoded, len(decoding)):
+        with self._failing(decoding), _timed(self._pace.decoded, len(decoding)):
             starts = [row.lend(self._decoder.num_ctx) for row in window]
             logits = self._decoder.decode(first, [row.next_token for row in window], starts)
             for row, row_logits in zip(window, logits, strict=True):
@@ -189,17 +184,18 @@ class Batcher:
                     self._outbox.append((row.answer.sink, [Failed(failure)]))
                     self._rows.spoil(row)
 
-    @contextmanager
-    def _timed(self, tell: Callable[[int, float], None], number: int) -> Iterator[None]:
-        began_s = time.perf_counter()
-        yield
-        tell(number, time.perf_counter() - began_s)
-
     def _deliver(self) -> None:
         """Hand over what the step gave, before the next one begins: the loop writes while ONNX Runtime computes."""
         if self._outbox:
             self._loop.call_soon_threadsafe(_hand_over, self._outbox)
             self._outbox = []
+
+
+@contextmanager
+def _timed(tell: Callable[[int, float], None], number: int) -> Iterator[None]:
+    began_s = time.perf_counter()
+    yield
+    tell(number, time.perf_counter() - began_s)
 
 
 def _hand_over(events: Sequence[tuple[Sink, Sequence[Event]]]) -> None:

@@ -151,10 +151,10 @@ def test_one_that_leaves_is_gone_after_the_step_that_runs() -> None:
             decoder.gate.release(6)
             while len(leaves.tokens) < 3:
                 await asyncio.sleep(0.001)
-            assert asker.batch.busy_slots == {0, 1}
+            assert asker.batch.num_written.keys() == {0, 1}
             leaves.cancel()
             decoder.gate.release(2)
-            while asker.batch.busy_slots != {0}:
+            while asker.batch.num_written.keys() != {0}:
                 await asyncio.sleep(0.001)
             decoder.gate.release(10**4)
             await stays.done.wait()
@@ -201,7 +201,7 @@ def test_memory_is_kept_to_the_cap_and_requests_wait_their_turn() -> None:
         decoder = Counting(num_rows=4, num_ctx=64)
         async with batch(decoder, num_tokens=70) as asker:
             busy: list[int] = []
-            decoder.breaks = lambda what, row: bool(busy.append(len(asker.batch.busy_slots)))
+            decoder.breaks = lambda what, row: bool(busy.append(len(asker.batch.num_written)))
             told = [asker.ask([i] * 20, 10, slot=i) for i in range(4)]
             await asyncio.gather(*(each.done.wait() for each in told))
             assert max(busy) == 2  # thirty tokens each

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from hutch.core.hardware import BY_SHORT_NAME
 from hutch.engines.onnx import agreement, genai, providers, runner
 from hutch.engines.onnx.genai import GenAIDecoder, Size
 from hutch.engines.onnx.providers import ProviderFailed, open_session
-from hutch.engines.onnx.session import Layout
+from hutch.engines.onnx.sampling import Floats
+from hutch.formats import genai_config
 from tests import plain_decoder
 
 SIZE = Size(2, 64, plain_decoder.VOCAB_SIZE, 64)
@@ -26,7 +28,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def wanted(folder: Path, runner_name: str = runner.OURS, *plan: str) -> runner.Wanted:
-    return runner.Wanted(folder, "model.onnx", Layout(), SIZE, runner_name, plan, 1)
+    config = genai_config.read(folder / genai_config.NAME)
+    return runner.Wanted(folder, config, SIZE.num_rows, SIZE.num_ctx, 1, runner_name, plan)
 
 
 def greedy(decoder: runner.Session, row: int, prompt: list[int], start: int = 0) -> list[int]:
@@ -120,17 +123,26 @@ def test_a_reason_is_one_line(text: str, reason: str) -> None:
 
 
 def test_answers_that_differ_from_the_cpus_are_found() -> None:
-    rng = np.random.default_rng(1)
-    table = rng.normal(size=(64, 64)).astype(np.float32) * 3
+    table = (np.random.default_rng(1).normal(size=(64, 64)) * 3).astype(np.float32)
 
-    def right(ids: list[int]) -> np.ndarray:
-        return table[ids[-1]]
+    def right(ids: Sequence[int]) -> Floats:
+        row: Floats = table[ids[-1]]
+        return row
+
+    def shifted(ids: Sequence[int]) -> Floats:  # a constant changes no probability
+        return right(ids) + np.float32(5)
+
+    def wrong(ids: Sequence[int]) -> Floats:
+        return right(ids)[::-1]
+
+    def broken(ids: Sequence[int]) -> Floats:
+        return right(ids) * np.float32("nan")
 
     agreement.check(right, right, 64)
-    agreement.check(lambda ids: right(ids) + 5.0, right, 64)  # a constant changes no probability
-    for wrong in (lambda ids: right(ids)[::-1], lambda ids: right(ids) * np.float32("nan")):
+    agreement.check(shifted, right, 64)
+    for candidate in (wrong, broken):
         with pytest.raises(ProviderFailed, match="nats"):
-            agreement.check(wrong, right, 64)
+            agreement.check(candidate, right, 64)
 
 
 def test_a_graph_that_ours_does_not_run_goes_to_genai_and_says_so(folder: Path) -> None:
@@ -161,6 +173,10 @@ def test_genai_rows_are_apart_and_can_be_taken_back_moved_and_freed(folder: Path
     decoder.swap(0, 1, 64)
     assert greedy(decoder, 1, PROMPT, start=5) == alone
     assert greedy(decoder, 0, PROMPT[::-1], start=5) == other
+    decoder.decode(0, [-1, 5], [len(PROMPT), len(PROMPT)])  # only the second row is computed
+    again = decoder.prefill(0, PROMPT[::-1][5:], 5)
+    assert again is not None
+    assert int(again.argmax()) == other[0]
     decoder.free(0)
     assert greedy(decoder, 0, PROMPT) == alone
     assert decoder.prefill(0, PROMPT, 0, want_logits=False) is None
@@ -186,7 +202,7 @@ def test_without_genai_the_extra_is_named(folder: Path, monkeypatch: pytest.Monk
 
 def test_ours_refuses_it_by_itself(folder: Path) -> None:
     session = open_session(folder / "model.onnx", (), ort.SessionOptions).session
-    with pytest.raises((BadInput, EngineFailed)):
-        runner._decoder(session, "cpu", 1, 64, Layout())
-    with pytest.raises((ProviderFailed, EngineFailed)):
-        runner._decoder(session, "openvino:cpu", 1, 64, Layout())
+    with pytest.raises(BadInput):
+        runner._decoder(session, "cpu", wanted(folder))
+    with pytest.raises(ProviderFailed):
+        runner._decoder(session, "openvino:cpu", wanted(folder))
