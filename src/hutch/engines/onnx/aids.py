@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import BadInput
@@ -25,7 +24,6 @@ class Facts:
 
     name: str
     tokens: Tokens
-    tokenizer: Path
     template: str
     template_tokens: Mapping[str, str]
     num_slots: int
@@ -59,7 +57,7 @@ class Aids:
     async def _made_guidance(self) -> Guidance:
         if self._guidance is None:
             facts = self._facts
-            made = asyncio.to_thread(Guidance, facts.tokenizer, facts.tokens, facts.vocab_size)
+            made = asyncio.to_thread(Guidance, facts.tokens, facts.vocab_size)
             self._guidance = asyncio.create_task(made)
         return await asyncio.shield(self._guidance)
 
