@@ -82,7 +82,7 @@ def model(vocab_size: int) -> onnx.ModelProto:
         helper.make_node("ReduceMin", ["mask"], ["one"], keepdims=0),
         helper.make_node("Mul", ["all_logits", "one"], ["logits"]),
     ]
-    cache = ["batch", 1, "past", WIDTH]
+    cache: list[str | int] = ["batch", 1, "past", WIDTH]
     graph = helper.make_graph(
         nodes,
         "plain",
