@@ -23,9 +23,10 @@ _NAMES = ("name", "tool_name", "function")
 _ARGUMENTS = ("arguments", "parameters", "args")
 _MAX_DEPTH = 8
 # An object that is a call, up to where its arguments begin; and an object whose first key is known.
+_BESIDE = r'(?:"(?:id|type)"\s*:\s*"[^"\\]*"\s*,\s*)?'
 _BEGUN = re.compile(
-    r'\{\s*"(?:name|tool_name|function)"\s*:\s*"([^"\\]*)"\s*,\s*'
-    r'(?:"(?:id|type)"\s*:\s*"[^"\\]*"\s*,\s*)?"(?:arguments|parameters|args)"\s*:\s*(?=\{)'
+    rf'\{{\s*{_BESIDE}"(?:name|tool_name|function)"\s*:\s*"([^"\\]*)"\s*,\s*{_BESIDE}'
+    r'"(?:arguments|parameters|args)"\s*:\s*(?=\{)'
 )
 _FIRST_KEY = re.compile(r'\{\s*(?:\}|"((?:[^"\\]|\\.)*)"\s*:)')
 

@@ -56,7 +56,7 @@ def test_a_folder_becomes_a_model_with_a_layer_for_each_file(store: ModelStore, 
     assert all(file.path.read_bytes() == (folder / file.name).read_bytes() for file in model.files)
     assert (model.system, model.parameters) == ("Be short.", {"temperature": 0.5})
     details = model.stored.details
-    assert details[:5] == ("onnx", "llama", ("llama",), "96K", "fp32")
+    assert (*details[:3], details.quantization_level) == ("onnx", "llama", ("llama",), "fp32")
     document = json.loads(manifests.read_bytes(store.root, model.name))
     assert document["mediaType"] == OCI_MANIFEST_TYPE
     layers = [layer for layer in document["layers"] if layer["mediaType"] == ONNX_TYPE]

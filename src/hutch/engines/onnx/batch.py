@@ -64,6 +64,11 @@ class Batcher:
         """The slots whose rows have an answer."""
         return {row.slot for _, row in self._rows.busy}
 
+    @property
+    def num_written(self) -> dict[int, int]:
+        """How many tokens the answer in each of these slots has so far."""
+        return {row.slot: row.answer.num_predicted for _, row in self._rows.busy if row.answer is not None}
+
     def close(self) -> None:
         """End the thread after the step that runs. Answers that are not whole get no further events."""
         self._is_closed = True

@@ -171,9 +171,14 @@ class DecoderWire:
         }
 
     def _slots(self) -> list[JsonDict]:
-        busy = self._batcher.busy_slots
+        written = self._batcher.num_written
         return [
-            {"id": slot, "n_ctx": self._facts.num_ctx, "is_processing": slot in busy}
+            {
+                "id": slot,
+                "n_ctx": self._facts.num_ctx,
+                "is_processing": slot in written,
+                "next_token": [{"n_decoded": written.get(slot, 0)}],
+            }
             for slot in range(self._facts.num_slots)
         ]
 

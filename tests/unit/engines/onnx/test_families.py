@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hutch.core.chat import Chunk
 from hutch.engines.onnx.chat import delta
@@ -98,3 +100,41 @@ def test_no_more_calls_are_begun_than_are_wanted() -> None:
     marks = Marks(None, TOOLS, "<tool_call>", 1, (), True)
     text = '<tool_call>{"name": "get_time", "arguments": {}}<tool_call>{"name": "get_weather", "arguments": {"a": 1}}'
     assert read(text, marks, "")["calls"] == [["get_time", {}]]
+
+
+FRAGMENTS = [
+    *("{", "}", "[", "]", "(", ")", '"', ":", ",", " ", "\n", "a", "=", "1", "'", "\\"),
+    *('"name": "get_time"', '"arguments": ', '"parameters": ', "get_time", "get_weather(", "a=1)", "print("),
+    *(
+        '{"name": "get_time", "arguments": {',
+        '{"name": "nope", "arguments": {',
+        "```",
+        "</think>",
+        "<think>",
+        "functools",
+    ),
+]
+
+
+@given(st.data())
+def test_it_is_all_one_how_any_answer_is_cut(data: st.DataObject) -> None:
+    family = data.draw(st.sampled_from([*FAMILIES, OTHERS]))
+    fragments = [*FRAGMENTS, *family.markers, *family.form.tags, family.form.opens]
+    pieces = data.draw(st.lists(st.sampled_from(fragments), max_size=14))
+    text = "".join(pieces)
+    marks = marks_of(family, data.draw(st.sampled_from(["", "<think>"])))
+
+    def found(pieces: Iterable[str]) -> tuple[str, str, list[list[str]]]:
+        reader = Reader(marks, "")
+        chunks = [
+            *(reader.feed(Chunk(text=piece)) for piece in pieces),
+            reader.end(Chunk(finish_reason="stop")),
+        ]
+        calls: list[list[str]] = []
+        for call in (call for chunk in chunks for call in chunk.tool_calls):
+            if call.name:
+                calls.append([call.name, ""])
+            calls[call.index][1] += call.arguments
+        return "".join(c.thinking for c in chunks), "".join(c.text for c in chunks), calls
+
+    assert found(text) == found([text]) == found(pieces)
