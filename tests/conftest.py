@@ -68,7 +68,11 @@ def _json(data: bytes) -> Any:
 
 def clean_environment(**settings: str) -> dict[str, str]:
     """The environment of this process without what would steer Hutch, and with `settings`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HUTCH_", "OLLAMA_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HUTCH_", "OLLAMA_", "FOUNDRY_"))
+    }
     return kept | settings
 
 

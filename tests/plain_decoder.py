@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 VOCAB_SIZE, WIDTH = 64, 8
 
 
-def write(folder: Path, **changes: object) -> Path:
+def write(folder: Path, vocab_size: int = VOCAB_SIZE, **changes: object) -> Path:
     """Write the folder; `changes` are keys of the model in its genai_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model(), folder / "model.onnx")
+    onnx.save(model(vocab_size), folder / "model.onnx")
     decoder = {
         "session_options": {"provider_options": []},
         "filename": "model.onnx",
@@ -45,21 +45,21 @@ def write(folder: Path, **changes: object) -> Path:
         "context_length": 256,
         "decoder": decoder,
         "type": "llama",
-        "vocab_size": VOCAB_SIZE,
+        "vocab_size": vocab_size,
     }
     config = {"model": said | changes, "search": {"max_length": 256, "past_present_share_buffer": False}}
     (folder / "genai_config.json").write_text(json.dumps(config))
     return folder
 
 
-def model() -> onnx.ModelProto:
+def model(vocab_size: int) -> onnx.ModelProto:
     """Embed, look back over all that came with softmax attention, add, and make logits."""
     rng = np.random.default_rng(7)
     weights = {
-        "embedding": rng.normal(size=(VOCAB_SIZE, WIDTH)),
+        "embedding": rng.normal(size=(vocab_size, WIDTH)),
         "to_key": rng.normal(size=(WIDTH, WIDTH)),
         "to_value": rng.normal(size=(WIDTH, WIDTH)),
-        "head": rng.normal(size=(WIDTH, VOCAB_SIZE)),
+        "head": rng.normal(size=(WIDTH, vocab_size)),
     }
     nodes = [
         helper.make_node("Gather", ["embedding", "input_ids"], ["x"]),
@@ -82,7 +82,7 @@ def model() -> onnx.ModelProto:
         helper.make_node("ReduceMin", ["mask"], ["one"], keepdims=0),
         helper.make_node("Mul", ["all_logits", "one"], ["logits"]),
     ]
-    cache = ["batch", 1, "past", WIDTH]
+    cache: list[str | int] = ["batch", 1, "past", WIDTH]
     graph = helper.make_graph(
         nodes,
         "plain",
@@ -93,7 +93,7 @@ def model() -> onnx.ModelProto:
             helper.make_tensor_value_info("past_key_values.0.value", TensorProto.FLOAT, cache),
         ],
         [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length", VOCAB_SIZE]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length", vocab_size]),
             helper.make_tensor_value_info("present.0.key", TensorProto.FLOAT, ["batch", 1, "total", WIDTH]),
             helper.make_tensor_value_info("present.0.value", TensorProto.FLOAT, ["batch", 1, "total", WIDTH]),
         ],

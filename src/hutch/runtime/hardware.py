@@ -200,6 +200,7 @@ async def _run(*words: str) -> tuple[str, str]:
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.communicate())  # to its end, so that nothing of it is left
     text, words_of_it = out.decode(errors="replace"), err.decode(errors="replace").strip().splitlines()
     if process.returncode:
         how = _ended(process.returncode)
