@@ -59,7 +59,7 @@ class Aids:
     async def _made_guidance(self) -> Guidance:
         if self._guidance is None:
             facts = self._facts
-            made = asyncio.to_thread(Guidance, facts.tokenizer, facts.tokens, facts.vocab_size)
+            made = asyncio.to_thread(Guidance, facts.tokens, facts.vocab_size)
             self._guidance = asyncio.create_task(made)
         return await asyncio.shield(self._guidance)
 
