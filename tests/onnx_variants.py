@@ -92,8 +92,10 @@ def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _node(model: onnx.ModelProto, output: str) -> onnx.NodeProto:
-    return next(node for node in model.graph.node if output in node.output)
+    found: onnx.NodeProto = next(node for node in model.graph.node if output in node.output)
+    return found
 
 
 def _initializer(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(each for each in model.graph.initializer if each.name == name)
+    found: onnx.TensorProto = next(each for each in model.graph.initializer if each.name == name)
+    return found

@@ -112,7 +112,7 @@ async def use(scheduler: Scheduler, name: ModelName, keep_alive_s: float | None 
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something holds."""
-    while not condition():  # noqa: ASYNC110  # the condition belongs to nobody who could set an event
+    while not condition():  # the condition belongs to nobody who could set an event
         await asyncio.sleep(0)
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import BadInput
@@ -25,7 +24,6 @@ class Facts:
 
     name: str
     tokens: Tokens
-    tokenizer: Path
     template: str
     template_tokens: Mapping[str, str]
     num_slots: int

@@ -42,7 +42,6 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
     facts = Facts(
         name=folder.name,
         tokens=tokens,
-        tokenizer=files[tokenizer_files.NAME],
         template=tokenizer_files.read(files).chat_template,
         template_tokens={
             name: tokens.bytes_of(token).decode() for name, token in named.items() if token is not None

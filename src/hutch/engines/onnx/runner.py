@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from hutch.core.errors import BadInput, EngineFailed
 from hutch.core.hardware import SteppedDown
-from hutch.engines.onnx import agreement, batch, genai
+from hutch.engines.onnx import agreement, genai, steps
 from hutch.engines.onnx.providers import ProviderFailed, open_session
 from hutch.engines.onnx.sampling import Floats
 from hutch.engines.onnx.session import Decoder
@@ -21,7 +21,7 @@ _CHECKED_NUM_CTX = 64
 OURS, GENAI = "onnxruntime", "onnxruntime-genai"
 
 
-class Session(batch.Decoder, Protocol):
+class Session(steps.Decoder, Protocol):
     """A decoder that also says what a token takes in its cache."""
 
     vocab_size: int

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -131,29 +131,36 @@ class Told:
 class Asker:
     """Submits orders to one batch."""
 
-    def __init__(self, decoder: Any, num_tokens: int, max_chunk: int) -> None:
-        self.batch = Batcher(decoder, num_tokens, max_chunk)
+    def __init__(self, batch: Batcher, vocab_size: int, eos: Collection[int]) -> None:
+        self.batch = batch
+        self._vocab_size = vocab_size
+        self._eos = frozenset(eos)
 
     def ask(self, prompt: Sequence[int], number: int = 5, **order: Any) -> Told:
         """One request."""
         told = Told()
         stops = order.pop("stops", ())
         output = Output(cast("Tokens", Letters()), stops)
-        sampler = order.pop("sampler", None) or Sampler(SamplingParams(temperature=0), VOCAB)
-        told.cancel = self.batch.submit(
-            Order(prompt, sampler, output, frozenset({EOS}), number, **order), told.hear
-        )
+        sampler = order.pop("sampler", None) or Sampler(SamplingParams(temperature=0), self._vocab_size)
+        told.cancel = self.batch.submit(Order(prompt, sampler, output, self._eos, number, **order), told.hear)
         return told
 
 
 @asynccontextmanager
-async def batch(decoder: Any, num_tokens: int = 10**6, max_chunk: int = 16) -> AsyncIterator[Asker]:
+async def batch(
+    decoder: Any,
+    num_tokens: int = 10**6,
+    max_chunk: int = 16,
+    vocab_size: int = VOCAB,
+    eos: Collection[int] = (EOS,),
+) -> AsyncIterator[Asker]:
     """A batch that ends with the test."""
-    asker = Asker(decoder, num_tokens, max_chunk)
+    asker = Asker(Batcher(decoder, num_tokens, max_chunk), vocab_size, eos)
     try:
         yield asker
     finally:
-        decoder.gate.release(10**6)
+        if isinstance(decoder, Counting):
+            decoder.gate.release(10**6)
         asker.batch.close()
 
 
