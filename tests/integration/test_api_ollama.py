@@ -44,7 +44,7 @@ def test_ollama_chats(client: ollama.Client) -> None:
     assert reply.done_reason == "length"
     assert reply.eval_count == 8
     assert reply.prompt_eval_count
-    assert reply.prompt_eval_count > 30
+    assert reply.prompt_eval_count > 10
     assert reply.total_duration
     assert reply.total_duration > (reply.eval_duration or 0) > 0
 

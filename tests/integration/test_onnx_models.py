@@ -39,7 +39,7 @@ def hutch(server: Server, *words: str) -> str:
     return done.stdout
 
 
-def test_the_command_line_makes_runs_and_shows_one(house: Server, tmp_path: Path) -> None:
+def test_the_command_line_makes_runs_and_shows_one(house: Server, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "Modelfile").write_text(f"FROM {MODEL}\nPARAMETER num_predict 5\nPARAMETER temperature 0\n")
     hutch(house, "create", "short", "-f", str(tmp_path / "Modelfile"))
     assert hutch(house, "run", "short", "Why is the sky blue?").strip()
@@ -51,6 +51,8 @@ def test_the_command_line_makes_runs_and_shows_one(house: Server, tmp_path: Path
     assert hutch(house, "show", "short", "--modelfile").splitlines()[4] == "FROM short:latest"
     hutch(house, "stop", "short")
     hutch(house, "rm", "short")
+    eventually(lambda: not running(house), 5, "the model is unloaded")
+    eventually(lambda: not (folder / ".loaded").exists(), 5, "its folder is gone")
 
 
 def test_the_folder_of_a_worker_goes_with_it(house: Server, folder: Path) -> None:
