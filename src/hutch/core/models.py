@@ -39,10 +39,18 @@ class Document(NamedTuple):
     text: str
 
 
+class ModelFile(NamedTuple):
+    """A file of a model that is a folder. `name` is relative to that folder, with `/`; `path` is where its bytes lie."""
+
+    name: str
+    path: Path
+
+
 class Model(NamedTuple):
     """A model opened for use: everything that its layers say, and where its weights lie.
 
-    `weights` are the GGUF files of the model layers; `parameters` are Ollama option names.
+    `weights` are the GGUF files of the model layers; an ONNX model has `files` and no weights. `parameters` are
+    Ollama option names.
     """
 
     stored: StoredModel
@@ -56,6 +64,7 @@ class Model(NamedTuple):
     projectors: tuple[Path, ...] = ()  # what turns images into what the weights understand
     drafts: tuple[Path, ...] = ()  # a small model that guesses ahead
     documents: tuple[Document, ...] = ()
+    files: tuple[ModelFile, ...] = ()
     renderer: str = ""
     parser: str = ""
     requires: str = ""

@@ -26,7 +26,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """Everything that a worker needs to know. `num_ctx` is the context of one slot, in tokens."""
+    """Everything that a worker needs to know. `num_ctx` is the context of one slot, in tokens.
+
+    `weights` is a GGUF file, or for the engine onnx the folder in which the model's files are laid out.
+    """
 
     weights: str
     endpoint: Endpoint
@@ -52,6 +55,13 @@ class LaunchPlan:
     draft: str = ""  # a small model that guesses `draft_num_predict` tokens ahead
     draft_num_predict: int = 0
     binary: str = ""  # a llama-server to run instead of the built-in engine
+    engine: str = "llama.cpp"  # a name in ENGINES
+    kv_cache_bytes: int = (
+        0  # the most that an engine's key-value cache may take; 0: all slots at full context
+    )
+    providers: tuple[
+        str, ...
+    ] = ()  # ONNX Runtime's execution providers, in the order to try; none: the CPU's
 
     @property
     def num_gpu_layers(self) -> int:
@@ -68,13 +78,15 @@ class LaunchPlan:
     def loads(cls, line: bytes) -> "LaunchPlan":
         """Read what `dumps` wrote."""
         fields: Mapping[str, Any] = json.loads(line)
-        parsed = {"endpoint": Endpoint(**fields["endpoint"]), "adapters": tuple(fields["adapters"])}
-        return cls(**{**fields, **parsed})
+        lists = {name: tuple(fields[name]) for name in ("adapters", "providers")}
+        return cls(**{**fields, **lists, "endpoint": Endpoint(**fields["endpoint"])})
 
 
-ENGINES = {"llama.cpp": "hutch.engines.llama_cpp"}
+ENGINES = {"llama.cpp": "hutch.engines.llama_cpp", "onnx": "hutch.engines.onnx.worker"}
 
 
 def engine_name(plan: LaunchPlan) -> str:
     """What `ps` calls the engine."""
+    if plan.engine == "onnx":
+        return "onnxruntime"
     return f"llama-server ({plan.binary})" if plan.binary else "llama.cpp"

@@ -28,7 +28,8 @@ _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
 # How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
 # falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
-_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000"}
+# ONNX Runtime's wheels send telemetry unless they are told not to before they are imported.
+_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class SocketFolder:
@@ -79,7 +80,7 @@ class Worker:
         with logs.open_to_add(self._log) as log:
             self._log_begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", ENGINES["llama.cpp"]),
+                *(sys.executable, "-P", "-m", ENGINES[self.plan.engine]),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -178,3 +178,14 @@ def test_memory_that_is_to_stay_free_on_a_gpu_reaches_the_engine() -> None:
     for other in (plan(), plan(gpu_overhead=1 << 30, num_gpu=5)):  # who names the layers has decided
         said = llama_cpp._arguments(other)
         assert said[said.index("--fit") + 1] == "off"
+
+
+def test_a_plan_arrives_as_it_was_sent() -> None:
+    plan = LaunchPlan(
+        *("/folder", Endpoint(socket="/s"), 1024, 4, 512, 512, 2),
+        engine="onnx",
+        kv_cache_bytes=1 << 30,
+        providers=("OpenVINOExecutionProvider", "CPUExecutionProvider"),
+    )
+    assert LaunchPlan.loads(plan.dumps()) == plan
+    assert engine_name(plan) == "onnxruntime"

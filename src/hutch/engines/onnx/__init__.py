@@ -1,0 +1,1 @@
+"""The ONNX engine: ONNX Runtime in a worker process of its own."""
