@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     )
     num_gpu: Annotated[int, Field(ge=-1, le=1 << 16)] = -1  # layers on the GPU; -1: as many as fit
     max_vram: Size = ByteSize(0)  # GPU memory for all loaded models together; 0: no bound
+    max_kv_cache: Size = ByteSize(0)  # memory for the contexts of each ONNX model; 0: for all of them in full
     gpu_overhead: Size = ByteSize(0)  # to be left free on each GPU
     flash_attention: bool | None = None  # None: where the engine thinks it pays
     kv_cache_type: KvType = "f16"

@@ -149,6 +149,12 @@ def server_address() -> Address:
     return Address.parse(variable(*CLIENT_VARIABLES["HOST"]))
 
 
+def hugging_face() -> tuple[str, str]:
+    """Where Hugging Face is, or its mirror, and the token for it; by the names that its own tools have for both."""
+    endpoint = variable("HF_ENDPOINT") or "https://huggingface.co"
+    return endpoint.rstrip("/"), variable("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
 def log_file(short_name: str) -> Path:
     """The log of a model's worker."""
     return home() / "logs" / (re.sub(r"[/:]", "_", short_name) + ".log")
@@ -172,6 +178,7 @@ _FOR_THE_SERVER = (
     "LOAD_TIMEOUT",
     "MAX_BLOB_GIB",
     "MAX_BODY_MIB",
+    "MAX_KV_CACHE",
     "MAX_LOADED_MODELS",
     "MAX_QUEUE",
     "MAX_VRAM",

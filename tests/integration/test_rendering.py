@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from hutch.core.chat import Message
 from hutch.formats import headers
-from hutch.prompt.capabilities import chat_template
 from hutch.prompt.jinja import ChatTemplate, plain
 from tests.conftest import MODEL, Server
 from tests.contract.live import generate, running, worker_json
@@ -23,7 +22,7 @@ TALKS = st.lists(
 def template(models_dir: Path) -> ChatTemplate:
     """The chat template inside the real model."""
     weights = max((models_dir / "blobs").iterdir(), key=lambda blob: blob.stat().st_size)
-    found = plain(chat_template(headers.header(weights)))
+    found = plain(headers.header(weights).chat_template)
     assert found is not None
     return found
 

@@ -6,10 +6,12 @@ from typing import Any
 from hutch.core.errors import BadInput
 from hutch.core.listing import details_json
 from hutch.core.models import Model
-from hutch.formats import gguf, headers, modelfile
+from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_tensor
+from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
+from hutch.formats.onnx_model import OnnxModel
 from hutch.prompt import template
-from hutch.prompt.capabilities import capabilities, chat_template
+from hutch.prompt.capabilities import capabilities
 from hutch.prompt.template import Template
 
 JsonDict = dict[str, Any]
@@ -18,13 +20,13 @@ _LONG = 5  # arrays with more items are left out unless asked for
 
 def description(model: Model, *, verbose: bool) -> JsonDict:
     """All that the store and the file's header tell. Reads the file."""
-    facts = (gguf.read if verbose else headers.header)(model.weights[0])
+    facts = gguf.read(model.weights[0]) if verbose and model.weights else headers.facts(model)
     info = _metadata(facts, verbose=verbose)
     described: JsonDict = {
         "license": "\n".join(model.licenses),
         "modelfile": _modelfile(model),
         "parameters": _parameters(model),
-        "template": model.template if model.template is not None else chat_template(facts),
+        "template": model.template if model.template is not None else facts.chat_template,
         "system": model.system or "",
         "renderer": model.renderer,
         "parser": model.parser,
@@ -45,7 +47,7 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
     if verbose:
         described["tensors"] = [
             {"name": tensor.name, "type": tensor.type_name, "shape": list(tensor.shape)}
-            for tensor in facts.tensors
+            for tensor in _tensors(model)
         ]
     return {
         key: value
@@ -54,12 +56,40 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
     }
 
 
-def _metadata(facts: GGUF, *, verbose: bool) -> JsonDict:
+def _tensors(model: Model) -> Sequence[gguf.Tensor | onnx_tensor.Tensor]:
+    if model.files:
+        graphs = onnx_model.read(dict(model.files)).graphs.values()
+        return [tensor for graph in graphs for tensor in graph.tensors if tensor.name]
+    return gguf.read(model.weights[0]).tensors
+
+
+def _metadata(facts: Facts, *, verbose: bool) -> JsonDict:
+    if isinstance(facts, OnnxModel):
+        return _onnx_metadata(facts)
+    assert isinstance(facts, GGUF)  # noqa: S101  # there are no others
     return {
         key: _shown(value, verbose=verbose)
         for key, value in facts.metadata.items()
         if key not in ("general.name", "tokenizer.chat_template")
     }
+
+
+def _onnx_metadata(facts: OnnxModel) -> JsonDict:
+    """What the folder says, under the keys that a GGUF file has for it."""
+    name, decoder = facts.architecture, facts.config.decoder if facts.config else None
+    known = {
+        "general.architecture": name,
+        "general.file_type": facts.file_type,
+        f"{name}.context_length": facts.context_length,
+        f"{name}.block_count": facts.block_count,
+        f"{name}.embedding_length": facts.embedding_length,
+        f"{name}.attention.head_count": decoder and decoder.num_heads,
+        f"{name}.attention.head_count_kv": decoder and decoder.num_kv_heads,
+        f"{name}.attention.key_length": decoder and decoder.head_size,
+        f"{name}.vocab_size": facts.config.vocab_size if facts.config else None,
+        "onnx.parts": list(facts.config.other_parts) if facts.config else None,
+    }
+    return {key: value for key, value in known.items() if value}
 
 
 def _template(model: Model) -> Template | None:
@@ -85,11 +115,18 @@ def _parameters(model: Model) -> str:
     )
 
 
+def _sources(model: Model) -> tuple[str, ...]:
+    """What FROM leads back to: the files of GGUF; of a folder, which lies here in blobs, the model's own name."""
+    if model.files:
+        return (model.name.short,)
+    return tuple(str(path) for path in (*model.weights, *model.projectors))
+
+
 def _modelfile(model: Model) -> str:
     """A Modelfile that makes the same model again on this machine."""
     text = modelfile.render(
         modelfile.Modelfile(
-            sources=tuple(str(path) for path in (*model.weights, *model.projectors)),
+            sources=_sources(model),
             adapter=str(model.adapters[-1]) if model.adapters else None,
             draft=str(model.drafts[-1]) if model.drafts else None,
             renderer=model.renderer or None,

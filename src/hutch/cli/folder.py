@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from hutch.core.errors import BadInput
+from hutch.store import onnx_folder
 
 _WEIGHTS = ("model*.safetensors", "consolidated*.safetensors", "*.gguf")  # the first that there are
 _BESIDE = ("*.json", "*/config.json", "chat_template.jinja")
@@ -29,10 +30,13 @@ def files_of(path: Path) -> dict[str, Path]:
 
 
 def _in_folder(folder: Path) -> dict[str, Path]:
+    if onnx_folder.is_one(folder):
+        return onnx_folder.files_in(folder)
     weights = next((found for pattern in _WEIGHTS if (found := _matches(folder, pattern))), None)
     if weights is None:
         raise BadInput(
-            f"{folder} has no *.safetensors and no *.gguf", hint="Name a folder that holds a model's weights."
+            f"{folder} has no *.safetensors, *.gguf or *.onnx",
+            hint="Name a folder that holds a model's weights.",
         )
     is_gguf = weights[0].suffix.lower() == ".gguf"
     beside = [] if is_gguf else [file for pattern in _BESIDE for file in _matches(folder, pattern)]

@@ -1,6 +1,6 @@
 """The tokens by which models are asked to fill in the middle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Before the prefix, before the suffix, before the middle; by family, under the names that their vocabularies have.
@@ -29,5 +29,10 @@ def fim_tokens(metadata: Mapping[str, Any]) -> tuple[str, str, str] | None:
         if len(found) == len(keys) and all(isinstance(text, str) and text for text in found):
             return found[0], found[1], found[2]
     names = {name for family in _FAMILIES for name in family}
-    present = names.intersection(token for token in tokens if isinstance(token, str) and token in names)
+    return fim_family(token for token in tokens if isinstance(token, str) and token in names)
+
+
+def fim_family(tokens: Iterable[str]) -> tuple[str, str, str] | None:
+    """The three tokens' texts, where a vocabulary has those of a family that is known."""
+    present = set(tokens)
     return next((family for family in _FAMILIES if present.issuperset(family)), None)

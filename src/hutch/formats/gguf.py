@@ -63,6 +63,8 @@ class GGUF:
     spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     data_start: int = 0
     fim: tuple[str, str, str] | None = None  # the tokens before prefix, suffix and middle
+    can_embed: bool = True  # of a model that was not made for it, the mean over the tokens is taken
+    kv_element_bytes: int | None = None  # whoever loads the file chooses
 
     @property
     def architecture(self) -> str:
@@ -87,31 +89,28 @@ class GGUF:
     @property
     def parameter_size(self) -> str:
         """The parameter count as Ollama prints it: 134.52M, 1.2B, 8B."""
-        count = self.parameter_count
-        for unit, letter, decimals in ((10**9, "B", 1), (10**6, "M", 2)):
-            if count >= unit:
-                return f"{count / unit:.{decimals if count % unit else 0}f}{letter}"
-        return f"{count / 1000:.0f}K" if count >= 1000 else str(count)
+        return shown_count(self.parameter_count)
 
     @property
     def context_length(self) -> int | None:
         """The longest context that the model was trained for, in tokens."""
-        return self._integer("context_length")
+        return _integer(self, "context_length")
 
     @property
     def block_count(self) -> int | None:
         """The number of layers."""
-        return self._integer("block_count")
+        return _integer(self, "block_count")
 
     @property
     def embedding_length(self) -> int | None:
         """The width of the model: the numbers that stand for one token between layers."""
-        return self._integer("embedding_length")
+        return _integer(self, "embedding_length")
 
     @property
-    def has_chat_template(self) -> bool:
-        """Whether the file brings a template for conversations."""
-        return bool(self.metadata.get("tokenizer.chat_template"))
+    def chat_template(self) -> str:
+        """The Jinja template for conversations that is in the file; empty where there is none."""
+        template = self.metadata.get("tokenizer.chat_template")
+        return template if isinstance(template, str) else ""
 
     @property
     def is_embedding(self) -> bool:
@@ -119,6 +118,11 @@ class GGUF:
         name = self.architecture
         pools = f"{name}.pooling_type" in self.metadata
         return pools or "bert" in name or name in {"t5encoder", "gemma-embedding"}
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
+        return self.is_embedding and self.metadata.get(f"{self.architecture}.attention.causal") is False
 
     @property
     def split_count(self) -> int:
@@ -141,9 +145,13 @@ class GGUF:
         rows = zip(kv_heads or heads, keys or lengths, values or lengths, strict=False)
         return sum(heads * (key + value) for heads, key, value in rows) * bytes_per_element
 
-    def _integer(self, name: str) -> int | None:
-        value = self.metadata.get(f"{self.architecture}.{name}")
-        return value if isinstance(value, int) else None
+
+def shown_count(count: int) -> str:
+    """A count of parameters as Ollama prints it."""
+    for unit, letter, decimals in ((10**9, "B", 1), (10**6, "M", 2)):
+        if count >= unit:
+            return f"{count / unit:.{decimals if count % unit else 0}f}{letter}"
+    return f"{count / 1000:.0f}K" if count >= 1000 else str(count)
 
 
 def read(path: Path) -> GGUF:
@@ -160,6 +168,11 @@ def read(path: Path) -> GGUF:
         raise FormatError(
             f"the file cannot be read: {why}", hint="Check that it is there, and whose it is."
         ) from error
+
+
+def _integer(facts: GGUF, name: str) -> int | None:
+    value = facts.metadata.get(f"{facts.architecture}.{name}")
+    return value if isinstance(value, int) else None
 
 
 def _per_layer(value: int | Sequence[int] | None, layers: int) -> Sequence[int]:

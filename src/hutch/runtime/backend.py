@@ -10,7 +10,7 @@ from typing import Any
 from hutch.core.access import Principal
 from hutch.core.backend import Running
 from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions, Message, Usage
-from hutch.core.errors import ContextExceeded, EngineFailed
+from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerClient, WorkerGone
 from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
@@ -66,6 +66,11 @@ class LocalBackend:
         """Turn texts into vectors, in one call of the worker."""
         began = time.monotonic()
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            if not loaded.voice.facts.can_embed:
+                raise BadInput(
+                    f'"{loaded.voice.model.name.short}" does not support embeddings',
+                    hint="Use a model that was made for them: this one's graph gives no hidden states.",
+                )
             vectors, tokens = await self._embed(loaded, request, who)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)
 
@@ -95,7 +100,8 @@ class LocalBackend:
                 worker = await loaded.ready(self._load_timeout_s)
                 try:
                     plan = worker.plan
-                    words = await asyncio.to_thread(word_piece, plan.weights)
+                    is_gguf = plan.engine == "llama.cpp"
+                    words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
                     return await embed_texts(
                         worker.client, request, min(plan.num_ctx, plan.num_ubatch), words
                     )

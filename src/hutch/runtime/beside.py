@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from hutch.core.errors import BadInput, FormatError
 from hutch.core.models import Model
 from hutch.formats import headers, lora
+from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
 
 
-def read(model: Model, facts: GGUF) -> Sequence[GGUF]:
+def read(model: Model, facts: Facts) -> Sequence[GGUF]:
     """Their headers. Raises FormatError or BadInput where one is not what it must be beside these weights."""
+    if not isinstance(facts, GGUF):
+        return ()  # the store lets nothing lie beside a folder
     name = model.name.short
     for what, files in (("projector", model.projectors), ("draft model", model.drafts)):
         if len(files) > 1:

@@ -19,11 +19,11 @@ from hutch.engines.wire import (
     completion_body,
     render_body,
 )
-from hutch.formats.gguf import GGUF
+from hutch.formats.facts import Facts
 from hutch.prompt import jinja
 from hutch.prompt import template as templates
 from hutch.prompt.answer import Marks
-from hutch.prompt.capabilities import capabilities, chat_template
+from hutch.prompt.capabilities import capabilities
 from hutch.prompt.knowledge import Knowledge
 
 
@@ -48,7 +48,7 @@ class Voice:
     """How a loaded model is spoken to. `template` is None where the file's own is rendered: `jinja`, or by the engine."""
 
     model: Model
-    facts: GGUF
+    facts: Facts
     template: templates.Template | None
     complaint: BadInput | None  # why its TEMPLATE cannot be used, where nothing else can
     jinja: jinja.ChatTemplate | None  # the file's own, where it is plain
@@ -65,9 +65,9 @@ _THINK = ("<think>", "</think>")
 _PLAIN = templates.parse("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}")
 
 
-def voice_of(model: Model, facts: GGUF) -> Voice:
+def voice_of(model: Model, facts: Facts) -> Voice:
     """Decide once, when a model is loaded, which template it is to be rendered with."""
-    own = chat_template(facts)
+    own = facts.chat_template
     plain = jinja.plain(own)
     knowledge = Knowledge(model.documents) if model.documents else None
     if model.template is None or (own and facts.architecture in _HARMONY):

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from hutch.config import Settings
 from hutch.core.chat import LoadOptions
+from hutch.core.errors import NotBuilt
 from hutch.core.models import Model
 from hutch.core.options import split_options
 from hutch.engines.protocol import Endpoint, LaunchPlan
-from hutch.formats.gguf import GGUF
+from hutch.formats.facts import Facts
 from hutch.runtime import machine
 
 _DEFAULT_NUM_CTX = 4096
@@ -29,7 +30,7 @@ _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, 
 _KV_BYTES |= {"q4_0": 0.5625, "iq4_nl": 0.5625}
 
 
-def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Settings) -> LaunchPlan:
+def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settings) -> LaunchPlan:
     """The plan for a worker: the request over the model's parameters over the settings."""
     options = asked.over(split_options(model.parameters)[1])
     num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
@@ -43,6 +44,8 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
     num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else min(num_batch, _UBATCH)
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
     num_drafted = _num_drafted(model, options)
+    if model.files:
+        return _onnx_plan(facts, options, settings, num_ctx)
     return LaunchPlan(
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
@@ -67,19 +70,38 @@ def launch_plan(model: Model, facts: GGUF, asked: LoadOptions, settings: Setting
     )
 
 
+def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: int) -> LaunchPlan:
+    """The plan for a folder of ONNX, which is still to be laid out. What is said of layers and maps means nothing there."""
+    if options.shift:
+        raise NotBuilt(
+            "shift: the answer of an ONNX model ends where its context does",
+            hint="Leave `shift` out, or ask for a larger num_ctx.",
+            param="shift",
+        )
+    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else num_ctx
+    return LaunchPlan(
+        weights="",
+        endpoint=Endpoint(),
+        engine="onnx",
+        num_ctx=num_ctx,
+        num_slots=_num_slots(facts, settings),
+        num_batch=options.num_batch or _DEFAULT_NUM_BATCH,
+        num_ubatch=num_ubatch,
+        num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
+        num_gpu=0,
+        kv_cache_bytes=settings.max_kv_cache,
+        is_whole_context=num_ctx == facts.context_length,
+    )
+
+
 def _num_drafted(model: Model, options: LoadOptions) -> int:
     """How many tokens are guessed ahead; none without a model that does it."""
     asked = options.draft_num_predict
     return (_DEFAULT_DRAFT_NUM_PREDICT if asked is None else asked) if model.drafts else 0
 
 
-def _is_encoder(facts: GGUF) -> bool:
-    """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
-    return facts.is_embedding and facts.metadata.get(f"{facts.architecture}.attention.causal") is False
-
-
-def _num_slots(facts: GGUF, settings: Settings) -> int:
-    if _is_encoder(facts):
+def _num_slots(facts: Facts, settings: Settings) -> int:
+    if facts.is_encoder:
         return _ENCODER_SLOTS
     return 1 if facts.is_embedding else settings.num_parallel or _DEFAULT_NUM_PARALLEL
 
@@ -89,6 +111,14 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
 
     A smaller context than the loaded one is served as it is; a larger one has to be loaded.
     """
+    fits = asked.num_ctx is None or asked.num_ctx <= plan.num_ctx or plan.is_whole_context
+    if plan.engine == "onnx":
+        return (
+            fits
+            and not asked.shift
+            and (asked.num_batch or plan.num_batch) == plan.num_batch
+            and (asked.num_thread or plan.num_thread) == plan.num_thread
+        )
     exact = (
         (asked.num_batch and max(asked.num_batch, plan.num_ubatch), plan.num_batch),
         (asked.num_gpu, plan.num_gpu),
@@ -98,35 +128,36 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
         (asked.num_thread or None, plan.num_thread),
         (asked.draft_num_predict if plan.draft else None, plan.draft_num_predict),
     )
-    fits = asked.num_ctx is None or asked.num_ctx <= plan.num_ctx or plan.is_whole_context
     return fits and all(want is None or want == have for want, have in exact)
 
 
-def memory_need_bytes(plan: LaunchPlan, facts: GGUF, beside: Sequence[GGUF] = ()) -> int:
+def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = ()) -> int:
     """What a worker of this plan will hold in memory, about. `beside`: the files beside the weights."""
     need_bytes = _OVERHEAD_BYTES
     for file in (facts, *beside):
-        per_token = 0.0 if _is_encoder(file) else file.kv_bytes_per_token(1) * _KV_BYTES[plan.kv_cache_type]
-        need_bytes += file.size_bytes + int(per_token * plan.num_ctx * plan.num_slots)
+        element_bytes = file.kv_element_bytes or _KV_BYTES[plan.kv_cache_type]
+        per_token = 0.0 if file.is_encoder else file.kv_bytes_per_token(1) * element_bytes
+        cache_bytes = int(per_token * plan.num_ctx * plan.num_slots)
+        need_bytes += file.size_bytes + min(cache_bytes, plan.kv_cache_bytes or cache_bytes)
     return need_bytes
 
 
-def within_vram(plan: LaunchPlan, facts: GGUF, free_bytes: int) -> LaunchPlan:
+def within_vram(plan: LaunchPlan, facts: Facts, free_bytes: int) -> LaunchPlan:
     """The plan with no more layers on the GPU than `free_bytes` of its memory hold."""
     num_layers = max(0, free_bytes) // _layer_bytes(plan, facts)
     return plan if num_layers >= _num_layers(facts) else replace(plan, max_gpu_layers=num_layers)
 
 
-def vram_bytes(plan: LaunchPlan, facts: GGUF) -> int:
+def vram_bytes(plan: LaunchPlan, facts: Facts) -> int:
     """What a worker of this plan takes of GPU memory at most, about."""
     num_layers = _num_layers(facts)
     asked = num_layers if plan.num_gpu_layers < 0 else plan.num_gpu_layers
     return min(asked, num_layers) * _layer_bytes(plan, facts)
 
 
-def _num_layers(facts: GGUF) -> int:
+def _num_layers(facts: Facts) -> int:
     return (facts.block_count or 0) + 1  # and the one that makes logits
 
 
-def _layer_bytes(plan: LaunchPlan, facts: GGUF) -> int:
+def _layer_bytes(plan: LaunchPlan, facts: Facts) -> int:
     return max(1, (memory_need_bytes(plan, facts) - _OVERHEAD_BYTES) // _num_layers(facts))

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from hutch import places
 from hutch.core.backend import WorkerState
@@ -14,6 +15,7 @@ from hutch.engines.protocol import LaunchPlan
 from hutch.runtime.conversation import Voice
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
+from hutch.store import laid_out
 
 _log = logging.getLogger(__name__)
 _MAX_DEATHS = 5  # in a row; a worker that lived a while starts the count anew
@@ -101,6 +103,8 @@ class LoadedModel:
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self.worker:
             await self.worker.stop()
+        if self.voice.model.files:
+            await asyncio.to_thread(laid_out.remove, Path(self.plan.weights))
 
     def begin(self, keep_alive_s: float | None) -> None:
         """A request uses the model, and says how long it may stay after that; None: as was said before."""

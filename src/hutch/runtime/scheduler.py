@@ -27,7 +27,7 @@ from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder
-from hutch.store import installed
+from hutch.store import installed, laid_out
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_MODELS = 3
@@ -140,20 +140,24 @@ class Scheduler:
         stamp = self._library.stamp(name)
         model = await asyncio.to_thread(self._library.open, name)
         _check_runs(model)
-        facts = await asyncio.to_thread(headers.header, model.weights[0])
+        facts = await asyncio.to_thread(headers.facts, model)
         files = await asyncio.to_thread(beside.read, model, facts)
-        binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
-        plan = replace(launch_plan(model, facts, options, self._settings), binary=binary)
+        plan = launch_plan(model, facts, options, self._settings)
+        if plan.engine == "llama.cpp":
+            binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
+            plan = replace(plan, binary=binary)
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
         need_bytes = memory_need_bytes(plan, facts, files)
         await self._make_room(model.name, need_bytes)
         beside_bytes = sum(file.size_bytes for file in files)
-        if self._settings.max_vram:
+        if self._settings.max_vram and plan.num_gpu_layers:
             plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
+        if model.files:
+            plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
         loaded.memory_bytes = need_bytes
         if plan.num_gpu_layers:
@@ -217,7 +221,7 @@ class Scheduler:
 def _check_runs(model: Model) -> None:
     """Raise BadInput for a model that no engine here can run."""
     name = model.name.short
-    if len(model.weights) != 1:
+    if len(model.weights) != 1 and not model.files:
         raise BadInput(f'"{name}" has {len(model.weights)} model files, and Hutch runs one')
     if model.unsupported_layers:
         raise BadInput(f'"{name}" needs what Hutch does not have yet: {model.unsupported_layers[0]}')

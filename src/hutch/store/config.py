@@ -8,7 +8,7 @@ from typing import Any
 from hutch.core.errors import BadInput, FormatError
 from hutch.core.models import Details
 from hutch.store import layout
-from hutch.store.manifests import Manifest
+from hutch.store.manifests import ONNX_TYPE, Manifest
 
 MAX_CONFIG_BYTES = 1 << 20
 _MAX_INFO_CHARS = 256
@@ -40,7 +40,7 @@ def read(root: Path, manifest: Manifest) -> dict[str, Any]:
 def details(config: Mapping[str, Any], manifest: Manifest) -> Details:
     """What a listing tells. Whatever is not text is left out."""
     families = config.get("model_families") or ()
-    parents = [layer.origin for layer in manifest.of_kind("model")]
+    parents = [layer.origin for kind in ("model", ONNX_TYPE) for layer in manifest.of_kind(kind)]
     return Details(
         format=text(config, "model_format"),
         family=text(config, "model_family"),

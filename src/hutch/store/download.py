@@ -44,6 +44,7 @@ class Remote:
     max_bytes: int = MAX_FILE_BYTES
     reserve_bytes: int = 0
     may_be_plain: bool = False  # http to other machines too
+    authorization: str = ""  # said to this address's host alone
 
 
 class _TryAgain(Exception):
@@ -130,6 +131,8 @@ class Download:
 
     def _ask(self) -> httpx2.Response:
         headers = {"Accept-Encoding": "identity"}
+        if self._remote.authorization:
+            headers["Authorization"] = self._remote.authorization
         if self._partial is not None and self._partial.size_bytes:
             headers["Range"] = f"bytes={self._partial.size_bytes}-"
             if self._validator:

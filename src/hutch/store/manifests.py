@@ -18,16 +18,23 @@ from hutch.store import layout
 
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+OCI_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 LAYER_TYPE = "application/vnd.ollama.image."  # and model, template, system, license, params, messages …
 
-MANIFEST_TYPES = ("", MANIFEST_TYPE, "application/vnd.oci.image.manifest.v1+json")
+ONNX_TYPE = "application/vnd.hutch.image.onnx"  # a file of a folder; Ollama passes over it
+TITLE = "org.opencontainers.image.title"  # the name of a file, for any client of a registry
+
+MANIFEST_TYPES = ("", MANIFEST_TYPE, OCI_MANIFEST_TYPE)
 MAX_MANIFEST_BYTES = 4 << 20
 _MAX_LAYERS = 10_000  # models in single tensors have thousands
 _MAX_BLOB_BYTES = 1 << 50
 
 
 class Layer(NamedTuple):
-    """One blob of a model, and what it is for. `origin` names the model that the layer was taken from."""
+    """One blob of a model, and what it is for. `origin` names the model that the layer was taken from.
+
+    `name` is a document's name, or a file's in the folder of an ONNX model.
+    """
 
     media_type: str
     digest: str
@@ -81,7 +88,7 @@ def render(config: Layer, layers: tuple[Layer, ...]) -> bytes:
     """Write a manifest's bytes, keys in Ollama's order."""
     document = {
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": OCI_MANIFEST_TYPE if any(layer.kind == ONNX_TYPE for layer in layers) else MANIFEST_TYPE,
         "config": _layer_json(config),
         "layers": [_layer_json(layer) for layer in layers],
     }
@@ -171,6 +178,9 @@ def _layer(value: Any, where: str) -> Layer:
     if not isinstance(value, dict):
         raise FormatError(f"{where} is not a JSON object")
     texts = [value.get(key, "") for key in ("mediaType", "digest", "from", "name")]
+    if texts[0] == ONNX_TYPE:
+        notes = value.get("annotations")
+        texts[3] = notes.get(TITLE, "") if isinstance(notes, dict) else ""
     size_bytes = value.get("size")
     if not all(isinstance(text, str) for text in texts):
         raise FormatError(f"{where} has a key that is not text")
@@ -185,4 +195,7 @@ def _layer(value: Any, where: str) -> Layer:
 
 def _layer_json(layer: Layer) -> dict[str, Any]:
     document = {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size_bytes}
-    return document | {key: text for key, text in (("from", layer.origin), ("name", layer.name)) if text}
+    if layer.kind == ONNX_TYPE:
+        document["annotations"] = {TITLE: layer.name}
+    said = (("from", layer.origin), ("name", "" if layer.kind == ONNX_TYPE else layer.name))
+    return document | {key: text for key, text in said if text}

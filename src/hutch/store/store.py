@@ -11,7 +11,7 @@ from pathlib import Path
 from hutch.core.errors import BadInput, NotFound, SourceFailed
 from hutch.core.models import Model, Progress, StoredModel
 from hutch.core.names import ModelName, parse_digest
-from hutch.store import jobs, layout, listing, manifests, model, pull, recipe, sweep, weights
+from hutch.store import jobs, layout, listing, manifests, model, onnx_folder, pull, recipe, sweep, weights
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.jobs import Job
 from hutch.store.manifests import Manifest
@@ -65,7 +65,7 @@ class ModelStore:
         """
         yield Progress("pulling manifest")
         chosen, wanted = pull.choose(name, source, self._catalog, digest)
-        replace = replace or wanted.kind == pull.REGISTRY
+        replace = replace or wanted.kind in pull.NAMED
         known = manifests.find(self.root, chosen) or chosen
         with Job(self.root) as job:
             yield from job.begin()
@@ -103,7 +103,10 @@ class ModelStore:
             draft = Draft([], {}, job.created)
             if wanted.from_model is not None:
                 recipe.from_base(draft, self.blobs, *read(self.root, wanted.from_model))
-            if wanted.files:
+            if onnx_folder.is_meant(name for name, _ in wanted.files):
+                yield Progress("checking ONNX")
+                onnx_folder.take(draft, self.blobs, wanted.files)
+            elif wanted.files:
                 files = yield from weights.prepared(draft, self.blobs, wanted.files)
                 recipe.from_files(draft, self.blobs, files)
             recipe.beside(draft, self.blobs, "adapter", wanted.adapters)

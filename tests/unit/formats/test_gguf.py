@@ -49,7 +49,7 @@ def test_tells_the_model(model: Reader) -> None:
     assert found.file_type == "F32"
     assert (found.parameter_count, found.parameter_size) == (56, "56")
     assert (found.context_length, found.block_count, found.embedding_length) == (64, 2, 8)
-    assert found.has_chat_template
+    assert found.chat_template
     assert not found.is_embedding
     assert found.split_count == 1
 
@@ -180,7 +180,7 @@ def test_a_file_that_tells_little_is_read(model: Reader) -> None:
     found = model(dict.fromkeys(tiny_metadata()) | {"general.architecture": "mystery"}, (NORM,))
     assert (found.context_length, found.block_count, found.embedding_length) == (None, None, None)
     assert found.kv_bytes_per_token() == 0
-    assert not found.has_chat_template
+    assert not found.chat_template
 
 
 def test_reads_the_files_of_a_split_model(model: Reader) -> None:

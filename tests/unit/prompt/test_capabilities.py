@@ -3,7 +3,7 @@
 import pytest
 
 from hutch.formats.gguf import GGUF
-from hutch.prompt.capabilities import capabilities, chat_template
+from hutch.prompt.capabilities import capabilities
 
 
 def facts(**metadata: object) -> GGUF:
@@ -40,5 +40,5 @@ def test_a_projector_gives_eyes_to_a_model_that_writes() -> None:
 
 
 def test_a_file_without_a_template_has_an_empty_one() -> None:
-    assert chat_template(facts()) == ""
-    assert chat_template(facts(tokenizer__chat_template=7)) == ""
+    assert facts().chat_template == ""
+    assert facts(tokenizer__chat_template=7).chat_template == ""

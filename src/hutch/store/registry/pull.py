@@ -8,7 +8,7 @@ import httpx2
 from hutch.core.errors import BadInput, NotBuilt, SourceFailed
 from hutch.core.models import Progress
 from hutch.core.names import Reference
-from hutch.formats import gguf
+from hutch.formats import gguf, onnx_model
 from hutch.store import config, download, manifests, model, room
 from hutch.store.blobs import Blobs, digest_of
 from hutch.store.download import Patience
@@ -44,6 +44,8 @@ def fetch(
     for layer in manifest.layers:
         if layer.kind in _GGUF_KINDS:
             gguf.read(blobs.path(layer.digest))
+    if files := model.onnx_files(blobs, manifest):
+        onnx_model.read(dict(files))
     config.read(blobs.root, manifest)
     return data
 
@@ -78,7 +80,7 @@ def _checked(data: bytes, host: str) -> Manifest:
     kinds = {layer.kind for layer in manifest.layers}
     if "tensor" in kinds:
         raise NotBuilt("models in single tensors are not supported", hint="Choose a tag with a GGUF file.")
-    if "model" not in kinds:
+    if not kinds & {"model", manifests.ONNX_TYPE}:
         raise SourceFailed(f"the manifest from {host} names no weights", hint="This is no model to be run.")
     for layer in unique(manifest):
         limit_bytes = download.MAX_FILE_BYTES

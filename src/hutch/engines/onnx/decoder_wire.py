@@ -1,0 +1,200 @@
+"""What a worker with a decoder answers, in llama-server's words. Knows no HTTP."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hutch.core.errors import BadInput, ContextExceeded
+from hutch.engines.onnx.answer import Constraint, End, Event, Failed, Order
+from hutch.engines.onnx.batch import Batcher
+from hutch.engines.onnx.completion_writer import CompletionWriter, JsonDict
+from hutch.engines.onnx.guidance import Guidance
+from hutch.engines.onnx.requests import Completion
+from hutch.engines.onnx.sampling import Sampler
+from hutch.engines.onnx.text import Output, Tokens
+
+_LONG = 1 << 15  # characters: to take them apart would keep the event loop for some milliseconds
+
+
+class Writer(Protocol):
+    """Puts an answer's events into a dialect's words."""
+
+    def stream(self, events: Iterable[Event]) -> bytes:
+        """Some events as a part of a stream."""
+
+    def whole(self, events: Iterable[Event]) -> JsonDict:
+        """All events as one reply."""
+
+
+class Reply:
+    """An answer on its way to a client. Close it, and its computing ends within one step."""
+
+    def __init__(self, batcher: Batcher, order: Order, writer: Writer, *, is_stream: bool) -> None:
+        self.is_stream = is_stream
+        self._writer = writer
+        self._news: asyncio.Queue[Sequence[Event]] = asyncio.Queue()
+        self._cancel = batcher.submit(order, self._news.put_nowait)
+
+    def close(self) -> None:
+        """Give it up, if it has not ended."""
+        self._cancel()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The parts of a stream. Raises the error that ends it."""
+        async for events in self._events():
+            if piece := self._writer.stream(events):
+                yield piece
+
+    async def whole(self) -> JsonDict:
+        """The reply in one piece. Raises the error that ends it."""
+        return self._writer.whole([event async for events in self._events() for event in events])
+
+    async def _events(self) -> AsyncGenerator[Sequence[Event], None]:
+        while True:
+            events = await self._news.get()
+            last = events[-1]
+            if isinstance(last, Failed):
+                raise last.error
+            yield events
+            if isinstance(last, End):
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the wire has to know of a model that is loaded. `engine`: who runs it, as `/props` says it."""
+
+    tokens: Tokens
+    tokenizer: Path
+    num_slots: int
+    num_ctx: int
+    vocab_size: int
+    engine: JsonDict
+
+
+class DecoderWire:
+    """The routes of one decoder: `posts` and `gets` give JSON, `streams` give a `Reply`."""
+
+    def __init__(self, batcher: Batcher, facts: Facts) -> None:
+        self._batcher = batcher
+        self._facts = facts
+        self._guidance: asyncio.Task[Guidance] | None = None  # made when it is first needed
+        self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
+            "/tokenize": self._tokenize,
+            "/detokenize": self._detokenize,
+        }
+        self.gets: Mapping[str, Callable[[], Any]] = {"/props": self._props, "/slots": self._slots}
+        self.streams: Mapping[str, Callable[[JsonDict], Awaitable[Reply]]] = {
+            "/completion": self._completion,
+        }
+
+    def close(self) -> None:
+        """End the thread that computes."""
+        self._batcher.close()
+
+    async def _completion(self, body: JsonDict) -> Reply:
+        asked = Completion.parse(body)
+        order = await self._order(asked)
+        writer = CompletionWriter(asked, self._facts.tokens, len(order.prompt))
+        return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
+
+    async def _order(self, asked: Completion) -> Order:
+        """Everything that can be wrong with a request is found here, before it waits for its turn."""
+        facts = self._facts
+        if asked.slot >= facts.num_slots:
+            raise BadInput(
+                f"id_slot: there is no slot {asked.slot}; they are 0 to {facts.num_slots - 1}",
+                param="id_slot",
+            )
+        prompt = await self._encoded(asked.prompt)
+        if not prompt:
+            raise BadInput("prompt: it has no tokens", hint="Send a text.", param="prompt")
+        if len(prompt) >= facts.num_ctx:
+            raise ContextExceeded(
+                f"request ({len(prompt)} tokens) exceeds the available context size ({facts.num_ctx} tokens), "
+                "try increasing it",
+                prompt_tokens=len(prompt),
+                num_ctx=facts.num_ctx,
+            )
+        preserved = (facts.tokens.id_of(text) for text in asked.preserved)
+        return Order(
+            prompt=prompt,
+            sampler=Sampler(asked.sampling, facts.vocab_size),
+            output=Output(facts.tokens, asked.stop, (token for token in preserved if token is not None)),
+            eos=facts.tokens.eos,
+            num_predict=asked.num_predict,
+            num_keep=asked.num_keep,
+            slot=asked.slot,
+            reuse=asked.reuse,
+            constraint=await self._constraint(asked),
+        )
+
+    async def _encoded(self, parts: Sequence[str | int]) -> list[int]:
+        tokens = self._facts.tokens
+        if sum(len(part) for part in parts if isinstance(part, str)) < _LONG:
+            return tokens.encode_mixed(parts)
+        return await asyncio.to_thread(tokens.encode_mixed, parts)
+
+    async def _constraint(self, asked: Completion) -> Constraint | None:
+        if asked.json_schema is None and asked.grammar is None and asked.regex is None:
+            return None
+        if self._guidance is None:
+            facts = self._facts
+            made = asyncio.to_thread(Guidance, facts.tokenizer, facts.tokens, facts.vocab_size)
+            self._guidance = asyncio.create_task(made)
+        return await asyncio.to_thread(_constraint, await asyncio.shield(self._guidance), asked)
+
+    async def _tokenize(self, body: JsonDict) -> JsonDict:
+        content = body.get("content", "")
+        if not isinstance(content, str):
+            raise BadInput("content: a text is needed", param="content")
+        tokens = self._facts.tokens
+        ids = await asyncio.to_thread(
+            tokens.encode,
+            content,
+            add_special=body.get("add_special") is True,
+            parse_special=body.get("parse_special") is not False,
+        )
+        if body.get("with_pieces") is True:
+            return {"tokens": [{"id": token, "piece": _piece(tokens.bytes_of(token))} for token in ids]}
+        return {"tokens": ids}
+
+    async def _detokenize(self, body: JsonDict) -> JsonDict:
+        ids = body.get("tokens")
+        if not isinstance(ids, list) or not all(type(each) is int for each in ids):
+            raise BadInput("tokens: a list of token ids is needed", param="tokens")
+        return {"content": self._facts.tokens.decode(ids)}
+
+    def _props(self) -> JsonDict:
+        facts = self._facts
+        return {
+            "default_generation_settings": {"n_ctx": facts.num_ctx},
+            "total_slots": facts.num_slots,
+            "media_marker": "",
+            "engine": facts.engine,
+        }
+
+    def _slots(self) -> list[JsonDict]:
+        busy = self._batcher.busy_slots
+        return [
+            {"id": slot, "n_ctx": self._facts.num_ctx, "is_processing": slot in busy}
+            for slot in range(self._facts.num_slots)
+        ]
+
+
+def _constraint(guidance: Guidance, asked: Completion) -> Constraint:
+    if asked.json_schema is not None:
+        return guidance.json_schema(asked.json_schema)
+    if asked.grammar is not None:
+        return guidance.grammar(asked.grammar)
+    return guidance.regex(asked.regex or "")
+
+
+def _piece(piece: bytes) -> str | list[int]:
+    """A token's text, or where it is no whole character its bytes, as llama-server gives them."""
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)

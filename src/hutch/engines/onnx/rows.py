@@ -1,0 +1,192 @@
+"""Which answer has which row of the cache, what a row still holds, and how much memory all of them take.
+
+A row's tokens are known one by one, so nothing is ever taken over that was not put there for the same prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hutch.engines.onnx.answer import Answer
+
+_PATIENCE = (
+    16  # a row that nobody needs is computed along so often before another one is moved into its place
+)
+# A prompt of which all is cached is read anew from its last two tokens on: one token alone would go through other
+# kernels, whose last bits differ.
+_MIN_NEW = 2
+
+
+class Memory(Protocol):
+    """What a decoder can do with its rows."""
+
+    num_rows: int
+    num_ctx: int
+
+    def free(self, row: int) -> None:
+        """Give a row's memory back."""
+
+    def swap(self, row: int, other: int, num_tokens: int) -> None:
+        """Exchange two rows' first tokens."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A row of the cache. The keys and values of the first `num_held` of `tokens` are in it; behind them is nothing of use."""
+
+    slot: int
+    tokens: list[int] = field(default_factory=list)
+    num_held: int = 0
+    answer: Answer | None = None
+    num_reserved: int = 0  # the room that its answer may need
+    num_touched: int = 0  # positions that have ever been written since its memory was given back
+    used: int = 0
+    patience: int = 0
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether its answer has its prompt behind it."""
+        return self.answer is not None and self.answer.is_decoding
+
+    @property
+    def num_taken(self) -> int:
+        """What it counts for against the cap."""
+        return max(self.num_touched, self.num_reserved)
+
+    @property
+    def num_left(self) -> int:
+        """How many of its answer's tokens are still to be read."""
+        return len(self.tokens) - self.num_held
+
+    @property
+    def next_token(self) -> int:
+        """What the next step puts into it. Where it only lies between others that is a token of no meaning."""
+        return self.tokens[self.num_held] if self.is_decoding else 0
+
+    def hold(self, num_held: int) -> None:
+        """So many tokens are in it now."""
+        self.num_held = num_held
+        self.num_touched = max(self.num_touched, num_held)
+
+    def lend(self, num_ctx: int) -> int:
+        """The position behind its tokens, which the next step writes to."""
+        self.num_held = min(self.num_held, num_ctx - 1)
+        self.num_touched = max(self.num_touched, self.num_held + 1)
+        return self.num_held
+
+
+class Rows:
+    """All rows, in the order in which they lie in memory. `num_tokens`: how many tokens they may hold together."""
+
+    def __init__(self, memory: Memory, num_tokens: int) -> None:
+        self._memory = memory
+        self._num_tokens = num_tokens
+        self._rows = [Row(slot) for slot in range(memory.num_rows)]
+        self._clock = 0
+
+    @property
+    def busy(self) -> list[tuple[int, Row]]:
+        """The rows with an answer, and where they lie."""
+        return [(index, row) for index, row in enumerate(self._rows) if row.answer is not None]
+
+    def admit(self, answer: Answer) -> Row | None:
+        """The row for an answer, with what it may reuse in it, or None: there is no room yet."""
+        order = answer.order
+        row = self._of_slot(order.slot)
+        if row is None:
+            return None
+        num_kept = _num_common(row.tokens[: row.num_held], order.prompt) if order.reuse else 0
+        num_kept = max(0, min(num_kept, len(order.prompt) - _MIN_NEW))
+        num_needed = len(order.prompt) + (
+            order.num_predict if order.num_predict >= 0 else self._memory.num_ctx
+        )
+        if not self._make_room(row, min(num_needed, self._memory.num_ctx)):
+            return None
+        self._clock += 1
+        row.used = self._clock
+        row.answer = answer
+        row.num_held = min(num_kept, row.num_held)  # making room may have emptied it
+        row.tokens = answer.begin(row.num_held)
+        return row
+
+    def has_free(self, slot: int) -> bool:
+        """Whether a row of this slot has no answer."""
+        return self._of_slot(slot) is not None
+
+    def release(self, row: Row) -> None:
+        """The answer has ended; what it put into the row stays there to be reused."""
+        if row.answer is not None and row.answer.order.slot < 0:
+            row.num_held = 0  # it was nobody's slot, so nobody may reuse it
+        row.answer = None
+        row.num_reserved = 0
+
+    def spoil(self, row: Row) -> None:
+        """A step failed in this row: nobody knows what it holds."""
+        self.release(row)
+        row.tokens, row.num_held = [], 0
+
+    def window(self) -> tuple[int, Sequence[Row]]:
+        """The first row that decodes, and all rows from there to the last one that does. Rows in between are computed along."""
+        decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]
+        if not decoding:
+            return 0, ()
+        if len(decoding) <= decoding[-1] - decoding[0]:
+            self._compact(decoding)
+            decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]
+        return decoding[0], self._rows[decoding[0] : decoding[-1] + 1]
+
+    def _compact(self, decoding: Sequence[int]) -> None:
+        """Move the last row into the first gap, once that gap has cost about as much as moving costs."""
+        first = next(index for index in range(decoding[0], decoding[-1]) if index not in decoding)
+        gap, last = self._rows[first], self._rows[decoding[-1]]
+        gap.patience += 1
+        if gap.patience < _PATIENCE:
+            return
+        gap.patience = 0
+        num_tokens = max(gap.num_held, last.num_held)
+        grown = sum(max(num_tokens, row.num_taken) - row.num_taken for row in (gap, last))
+        if self._num_taken() + grown > self._num_tokens:
+            return
+        self._memory.swap(first, decoding[-1], num_tokens)
+        gap.num_touched, last.num_touched = (
+            max(last.num_touched, num_tokens),
+            max(gap.num_touched, num_tokens),
+        )
+        self._rows[first], self._rows[decoding[-1]] = last, gap
+
+    def _of_slot(self, slot: int) -> Row | None:
+        free = [row for row in self._rows if row.answer is None and slot in (-1, row.slot)]
+        return min(free, key=lambda row: row.used, default=None)
+
+    def _make_room(self, row: Row, num_needed: int) -> bool:
+        """Reserve so many tokens for a row; other prefixes make room, those used longest ago first."""
+        row.num_reserved = num_needed
+        idle = sorted((each for each in self._rows if each.answer is None), key=lambda each: each.used)
+        for each in idle:
+            if self._num_taken() <= self._num_tokens:
+                return True
+            if each is not row and each.num_touched:
+                self._empty(each)
+        if self._num_taken() > self._num_tokens and row.num_touched > num_needed:
+            self._empty(row)  # it held a longer conversation than the one that comes
+        if self._num_taken() <= self._num_tokens:
+            return True
+        row.num_reserved = 0
+        return False
+
+    def _empty(self, row: Row) -> None:
+        self._memory.free(self._rows.index(row))
+        row.tokens, row.num_held, row.num_touched = [], 0, 0
+
+    def _num_taken(self) -> int:
+        return sum(row.num_taken for row in self._rows)
+
+
+def _num_common(held: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens two texts begin alike."""
+    num = 0
+    for ours, theirs in zip(held, prompt, strict=False):
+        if ours != theirs:
+            break
+        num += 1
+    return num

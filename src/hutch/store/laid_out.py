@@ -1,0 +1,93 @@
+"""The files of an ONNX model laid out again as the folder that they were, for a worker to open.
+
+Links and no copies: hard ones, which also outlast a removal of the model; where the file system has none, symbolic ones,
+which ONNX Runtime follows as long as all of them lead into one folder, as blobs do.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hutch.core.errors import EngineFailed
+from hutch.core.models import ModelFile
+from hutch.formats import folder_names
+
+_FOLDER = ".loaded"  # in the model folder, since a hard link cannot leave its file system
+
+
+def lay_out(files: Sequence[ModelFile]) -> Path:
+    """A fresh folder, open to this user alone, with these files. Raises EngineFailed. `remove` it."""
+    folder_names.check_all(file.name for file in files)
+    root = files[0].path.parent.parent
+    problems: list[str] = []
+    for parent in (root / _FOLDER, Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError):
+            parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            _sweep(parent)
+            folder = Path(tempfile.mkdtemp(prefix=f"hutch-{_host()}-{os.getpid()}-", dir=parent))
+        except OSError as problem:
+            problems.append(f"{parent}: {problem.strerror}")
+            continue
+        try:
+            for file in files:
+                _link(file, folder)
+        except OSError as problem:
+            remove(folder)
+            problems.append(f"{parent}: {problem.strerror}")
+            continue
+        return folder
+    raise EngineFailed(
+        f"the model's files could not be laid out ({'; '.join(problems)})",
+        hint="Let Hutch write in the model folder, or in the temporary folder.",
+    )
+
+
+def remove(folder: Path) -> None:
+    """Take a folder away again, and the one that it stood in where nothing is left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name == _FOLDER:
+        with contextlib.suppress(OSError):  # another one is in it
+            folder.parent.rmdir()
+
+
+def _link(file: ModelFile, folder: Path) -> None:
+    place = folder / file.name
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.link(file.path, place)
+    except OSError:  # another file system, another owner's file, or a file system without hard links
+        place.symlink_to(file.path)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders of servers on this machine that were killed."""
+    for folder in _ours(parent):
+        owner = folder.name.removeprefix(f"hutch-{_host()}-").partition("-")[0]
+        if owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ours(parent: Path) -> Iterable[Path]:
+    for folder in parent.glob(f"hutch-{_host()}-*"):
+        info = folder.lstat()
+        if folder.is_dir() and not folder.is_symlink() and info.st_uid == os.getuid():
+            yield folder
+
+
+def _host() -> str:
+    return "".join(each for each in socket.gethostname() if each.isalnum())[:32] or "host"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
