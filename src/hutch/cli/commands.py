@@ -237,7 +237,13 @@ COMMANDS = (
         (
             _arg("first", metavar="MODEL", help="name of a model"),
             _arg("second", metavar="OTHER", help="name of another"),
-            _arg("prompts", metavar="PROMPT", nargs="*", default=(), help="what to ask (default: four questions)"),
+            _arg(
+                "prompts",
+                metavar="PROMPT",
+                nargs="*",
+                default=(),
+                help="what to ask (default: four questions)",
+            ),
             _arg("--tokens", type=int, default=128, metavar="N", help="the longest answer (default: 128)"),
             _flag("--json", help="print texts and figures as JSON"),
         ),

@@ -46,7 +46,9 @@ def compare(args: argparse.Namespace) -> None:
             raise BadInput(f"'{model}' writes no text", hint="Compare models that do.")
     prompts: Sequence[str] = args.prompts or PROMPTS
     answers: dict[str, list[Answer]] = {}
-    for model in models:  # all prompts of one model first: two that do not fit together would take turns in memory
+    for (
+        model
+    ) in models:  # all prompts of one model first: two that do not fit together would take turns in memory
         _ask(server, model, "Hello", 1)  # loads it
         answers[model] = [_ask(server, model, prompt, args.tokens) for prompt in prompts]
     if args.json:
@@ -80,7 +82,9 @@ def _ask(server: HttpServer, model: str, prompt: str, num_tokens: int) -> Answer
     tokens, took_s = int(last.get("eval_count") or 0), int(last.get("eval_duration") or 0) / 1e9
     rate = (tokens - 1) / took_s if tokens > 1 and took_s else 0.0
     prompt_tokens = int(last.get("prompt_eval_count") or 0)
-    return Answer("".join(text).strip(), first_s, rate, tokens, prompt_tokens, str(last.get("done_reason") or ""))
+    return Answer(
+        "".join(text).strip(), first_s, rate, tokens, prompt_tokens, str(last.get("done_reason") or "")
+    )
 
 
 def _beside(prompt: str, models: tuple[str, str], pair: tuple[Answer, Answer], width: int) -> str:
@@ -94,7 +98,11 @@ def _beside(prompt: str, models: tuple[str, str], pair: tuple[Answer, Answer], w
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return [part for line in text.splitlines() for part in textwrap.wrap(line, width, replace_whitespace=False) or [""]]
+    return [
+        part
+        for line in text.splitlines()
+        for part in textwrap.wrap(line, width, replace_whitespace=False) or [""]
+    ]
 
 
 def _line(answer: Answer) -> str:

@@ -35,7 +35,11 @@ def optimize(args: argparse.Namespace) -> int:
     if not side.is_here():
         raise NotBuilt("a model is optimised on the machine that has it", hint="Run this command there.")
     gate = Gate(
-        **{key: value for key, value in (("max_mean_kl", args.max_kl), ("min_top1", args.min_top1)) if value is not None}
+        **{
+            key: value
+            for key, value in (("max_mean_kl", args.max_kl), ("min_top1", args.min_top1))
+            if value is not None
+        }
     )
     given = texts.of_file(Path(args.data).expanduser()) if args.data else texts.built_in()
     store = local_store()
@@ -127,7 +131,9 @@ def _verdict(report: Report, created: ModelName | None) -> str:
     if report.chosen.is_source:
         return f"the fastest that passes is {report.source} as it is"
     wanted = f"--format {report.chosen.format} --quant {report.chosen.name.partition('-')[2]}"
-    return f"the fastest that passes is {report.chosen.name}: hutch optimize {report.source} {wanted} --to NAME"
+    return (
+        f"the fastest that passes is {report.chosen.name}: hutch optimize {report.source} {wanted} --to NAME"
+    )
 
 
 def _by_recipe(args: argparse.Namespace, found: Source, target: ModelName | None) -> int:
@@ -142,7 +148,9 @@ def _by_recipe(args: argparse.Namespace, found: Source, target: ModelName | None
     if args.json:
         print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))
     else:
-        print(f"created {target.short}; its accuracy was not compared: hutch compare {args.model} {target.short}")
+        print(
+            f"created {target.short}; its accuracy was not compared: hutch compare {args.model} {target.short}"
+        )
     return 0
 
 

@@ -119,8 +119,18 @@ class _Work:
                 accuracy_level=4,
             ),
             make("MatMul", [source, sums], [f"{node.output[0]}/sums"], f"{node.name}/sums"),
-            make("MatMul", [f"{node.output[0]}/sums", lacking], [f"{node.output[0]}/missing"], f"{node.name}/missing"),
-            make("Add", [f"{node.output[0]}/blocks", f"{node.output[0]}/missing"], [node.output[0]], f"{node.name}/whole"),
+            make(
+                "MatMul",
+                [f"{node.output[0]}/sums", lacking],
+                [f"{node.output[0]}/missing"],
+                f"{node.name}/missing",
+            ),
+            make(
+                "Add",
+                [f"{node.output[0]}/blocks", f"{node.output[0]}/missing"],
+                [node.output[0]],
+                f"{node.name}/whole",
+            ),
         ]
 
     def head(self, node: Any) -> list[Any]:
@@ -154,7 +164,9 @@ class _Work:
         if self._head is None or self._tied is None:
             return {}
         turned = {
-            node.output[0]: node for node in nodes if node.op_type == "Transpose" and node.input[0] == self._head_name
+            node.output[0]: node
+            for node in nodes
+            if node.op_type == "Transpose" and node.input[0] == self._head_name
         }
         for node in nodes:
             if node.op_type != "Gather":

@@ -34,7 +34,9 @@ def judged(outcome: Outcome, gate: Gate) -> tuple[str, ...]:
 def chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
     """The fastest that passes the gate; the smaller one where two are equally fast. None where none passes."""
     able = [each for each in outcomes if each.passes and each.speed is not None]
-    return max(able, key=lambda each: (each.speed.score if each.speed else 0.0, -each.size_bytes), default=None)
+    return max(
+        able, key=lambda each: (each.speed.score if each.speed else 0.0, -each.size_bytes), default=None
+    )
 
 
 def pareto(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:

@@ -85,8 +85,12 @@ def optimized(source: Path, target: Path) -> Iterator[Progress]:
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target / graph)
-    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{graph}.data")
-    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", f"{graph}.data"
+    )
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
+    )
     runtime.InferenceSession(str(source / graph), options, providers=["CPUExecutionProvider"])
 
 
@@ -94,7 +98,9 @@ def is_float(source: Path) -> bool:
     """Whether the matrices of an ONNX folder's graph are still floats, so that they can be quantised."""
     onnx = needed("onnx")
     model = onnx.load(source / _graph(source), load_external_data=False)
-    return not any(node.op_type in ("MatMulNBits", "MatMulInteger", "DequantizeLinear") for node in model.graph.node)
+    return not any(
+        node.op_type in ("MatMulNBits", "MatMulInteger", "DequantizeLinear") for node in model.graph.node
+    )
 
 
 def _begin(source: Path, target: Path) -> str:

@@ -6,7 +6,16 @@ from typing import Any
 
 from hutch.core.errors import NotBuilt
 
-PACKAGES = ("torch", "transformers", "accelerate", "gguf", "safetensors", "onnx", "onnx-ir", "onnxruntime-genai")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "gguf",
+    "safetensors",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime-genai",
+)
 
 
 def needed(module: str) -> Any:
@@ -36,4 +45,6 @@ def versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _missing(name: str) -> NotBuilt:
-    return NotBuilt(f"optimising a model needs {name}, which is not installed", hint="pip install 'hutch[optimize]'")
+    return NotBuilt(
+        f"optimising a model needs {name}, which is not installed", hint="pip install 'hutch[optimize]'"
+    )

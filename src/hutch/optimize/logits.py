@@ -50,7 +50,9 @@ def windows(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 def torch_logits(folder: Path, texts: Sequence[Sequence[int]]) -> Iterator[Part]:
     """Of a Hugging Face folder, text by text, in 32-bit floats."""
     torch, transformers = needed("torch"), needed("transformers")
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True
+    )
     model.eval()
     at = 0
     for ids in texts:
@@ -83,7 +85,9 @@ def onnx_logits(folder: Path, texts: Sequence[Sequence[int]]) -> Iterator[Part]:
 KINDS = {"torch": torch_logits, "onnx": onnx_logits}
 
 
-def write_reference(kind: str, folder: Path, texts: Sequence[Sequence[int]], target: Path) -> Iterator[Progress]:
+def write_reference(
+    kind: str, folder: Path, texts: Sequence[Sequence[int]], target: Path
+) -> Iterator[Progress]:
     """Write the log-probabilities of every position as a file of 16-bit floats [positions, vocabulary]."""
     total = sum(map(len, texts))
     kept: Any = None

@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hutch.core.errors import EngineFailed
-from hutch.core.models import Progress
+from hutch.core.models import Model, Progress
 from hutch.core.names import ModelName
 from hutch.formats import gguf
 from hutch.formats.ggml_types import BUILT_IN
@@ -75,12 +75,22 @@ class Workshop:
         reference, ids = yield from self._reference(texts)
         folder = next(iter(made.files.values())).parent
         if made.format == "onnx":
-            return (yield from process.run("accuracy", self._log, kind="onnx", source=folder, ids=ids, reference=reference))
-        floats = self._root / "candidate-floats"  # what its numbers stand for; see docs/adr/0015-accuracy-gate.md
+            return (
+                yield from process.run(
+                    "accuracy", self._log, kind="onnx", source=folder, ids=ids, reference=reference
+                )
+            )
+        floats = (
+            self._root / "candidate-floats"
+        )  # what its numbers stand for; see docs/adr/0015-accuracy-gate.md
         shutil.rmtree(floats, ignore_errors=True)
         try:
             yield from process.run("folder", self._log, source=made.files[_GGUF], target=floats)
-            return (yield from process.run("accuracy", self._log, kind="torch", source=floats, ids=ids, reference=reference))
+            return (
+                yield from process.run(
+                    "accuracy", self._log, kind="torch", source=floats, ids=ids, reference=reference
+                )
+            )
         finally:
             shutil.rmtree(floats, ignore_errors=True)
 
@@ -100,7 +110,9 @@ class Workshop:
             is_onnx = self._source.kind == "onnx"
             folder = (yield from self._onnx_source()) if is_onnx else (yield from self._floats())
             kind = "onnx" if is_onnx else "torch"
-            found = yield from process.run("reference", self._log, kind=kind, source=folder, texts=given, target=target)
+            found = yield from process.run(
+                "reference", self._log, kind=kind, source=folder, texts=given, target=target
+            )
             _replace_text(known, json.dumps(found["ids"]))
         ids: list[list[int]] = json.loads(known.read_text(encoding="utf-8"))
         return target, ids
@@ -112,7 +124,9 @@ class Workshop:
         target = self._root / "floats"
         path = self._source.files[_GGUF]
         room.ensure(self._root.parent, 4 * gguf.read(path).parameter_count)
-        yield from self._once(target, lambda partial: process.run("folder", self._log, source=path, target=partial))
+        yield from self._once(
+            target, lambda partial: process.run("folder", self._log, source=path, target=partial)
+        )
         return target
 
     def _onnx_source(self) -> Generator[Progress, None, Path]:
@@ -131,13 +145,18 @@ class Workshop:
             except OSError:  # another disk
                 shutil.copyfile(path, place)
 
-    def _graph(self, partial: Path, recipe: Recipe) -> Iterator[Progress]:
+    def _graph(self, partial: Path, recipe: Recipe) -> Steps:
         options = dict(recipe.options)
         if recipe.how == "build":
             folder = yield from self._floats()
             return (
                 yield from process.run(
-                    "build", self._log, source=folder, target=partial, precision=recipe.quant.partition("-")[0], options=options
+                    "build",
+                    self._log,
+                    source=folder,
+                    target=partial,
+                    precision=recipe.quant.partition("-")[0],
+                    options=options,
                 )
             )
         if self._source.kind == "onnx":
@@ -199,7 +218,22 @@ def put(store: ModelStore, name: ModelName, made: Made, base: ModelName | None) 
         if not store.has_blob(blob):
             store.import_blob(_chunks(path), blob)
         sent.append((file, blob))
-    return store.create(name, StoreRecipe(from_model=base, files=tuple(sent)))
+    recipe = StoreRecipe(files=tuple(sent))
+    return store.create(name, recipe if base is None else _as_said(recipe, store.open(base)))
+
+
+def _as_said(recipe: StoreRecipe, base: Model) -> StoreRecipe:
+    return replace(
+        recipe,
+        template=base.template,
+        system=base.system,
+        parameters=base.parameters,
+        messages=base.messages,
+        licenses=base.licenses,
+        documents=tuple((each.name, each.path.name.replace("-", ":", 1)) for each in base.documents),
+        renderer=base.renderer or None,
+        parser=base.parser or None,
+    )
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -30,7 +30,9 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
     Olive is told the model and the output folder by Hutch; what the configuration says of both is replaced.
     """
     if not config.is_file() or config.suffix not in _SUFFIXES:
-        raise BadInput(f"{config} is no Olive configuration", hint=f"Name a file that ends in {', '.join(_SUFFIXES)}.")
+        raise BadInput(
+            f"{config} is no Olive configuration", hint=f"Name a file that ends in {', '.join(_SUFFIXES)}."
+        )
     root.mkdir(parents=True, exist_ok=True)
     with Lock(root, "search") as lock:
         if not lock.try_acquire():
@@ -98,5 +100,7 @@ def _made(target: Path, log: Path) -> Made:
             hint=f"End it with the pass ModelBuilder. All that Olive said is in {log}.",
         )
     folder = found[0].parent
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {
+        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }
     return Made("onnx", files)

@@ -19,8 +19,7 @@ def svg(title: str, outcomes: Sequence[Outcome], gate: Gate, chosen: Outcome | N
     shown = [each for each in outcomes if each.speed is not None and each.accuracy is not None]
     scale = _Scale(shown, gate)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        'font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="30" font-size="17">{escape(title)}</text>',
         *_axes(scale),
@@ -64,19 +63,23 @@ def _axes(scale: _Scale) -> list[str]:
     for step in range(6):
         score = scale.most * step / 5
         x = scale.x_of(score)
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{score:.0f}</text>')
+        parts.append(
+            f'<text font-size="13" x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{score:.0f}</text>'
+        )
         parts.append(f'<path d="M{x:.1f} {bottom}V{_TOP}" stroke="#eaeef2"/>')
     for power in range(-3, math.floor(scale.high) + 1):
         y = scale.y_of(10.0**power)
-        parts.append(f'<text x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
+        parts.append(
+            f'<text font-size="13" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{10.0**power:g}</text>'
+        )
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="#eaeef2"/>')
     middle = (_LEFT + right) / 2
     parts.append(
-        f'<text x="{middle:.0f}" y="{_HEIGHT - 22}" text-anchor="middle">'
+        f'<text font-size="13" x="{middle:.0f}" y="{_HEIGHT - 22}" text-anchor="middle">'
         "tokens a second: geometric mean of one stream and of eight at once</text>"
     )
     parts.append(
-        f'<text transform="translate(26 {(_TOP + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        f'<text font-size="13" transform="translate(26 {(_TOP + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle">'
         "mean KL divergence from the source, nats</text>"
     )
     return parts
@@ -86,7 +89,7 @@ def _bound(scale: _Scale, gate: Gate) -> list[str]:
     y = scale.y_of(gate.max_mean_kl)
     return [
         f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#cf222e"/>',
-        f'<text x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}" fill="#cf222e">gate: {gate.max_mean_kl:g}</text>',
+        f'<text font-size="13" x="{_WIDTH - _RIGHT + 8}" y="{y + 4:.1f}" fill="#cf222e">gate: {gate.max_mean_kl:g}</text>',
     ]
 
 
@@ -99,11 +102,11 @@ def _point(scale: _Scale, outcome: Outcome, *, is_chosen: bool) -> list[str]:
     return [
         *([ring] if is_chosen else []),
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{fill}" stroke="{colour}" stroke-width="2"/>',
-        f'<text x="{x + 14:.1f}" y="{y + 4:.1f}">{name}</text>',
+        f'<text font-size="13" x="{x + 14:.1f}" y="{y + 4:.1f}">{name}</text>',
     ]
 
 
 def _round_up(value: float) -> float:
     """The next number of one or two digits and zeros, so that an axis ends at one."""
-    unit = 10 ** (math.floor(math.log10(value)) - 1)
-    return math.ceil(value / unit / 5) * 5 * unit
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(math.ceil(value / unit / 5) * 5 * unit)

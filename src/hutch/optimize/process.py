@@ -68,7 +68,8 @@ def run(step: str, log: Path, **asked: Any) -> Generator[Progress, None, Mapping
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
     raise EngineFailed(
-        f"the step {step!r} ended with status {status}: {last_words(log)}", hint=f"All that it said is in {log}."
+        f"the step {step!r} ended with status {status}: {last_words(log)}",
+        hint=f"All that it said is in {log}.",
     )
 
 

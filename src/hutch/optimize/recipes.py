@@ -42,7 +42,9 @@ _HEAD = {_KEY: "last_matmul:int8"}  # the words' own table: four bits are too fe
 _BUILT = (
     _built("onnx-int8", "int8", block_size="32"),
     _built("onnx-int8-64", "int8-64", block_size="64"),
-    _built("onnx-int4-mixed", "int4-mixed", algo_config="k_quant", **{_KEY: f"{_HEAD[_KEY]},mixed_layers:int8"}),
+    _built(
+        "onnx-int4-mixed", "int4-mixed", algo_config="k_quant", **{_KEY: f"{_HEAD[_KEY]},mixed_layers:int8"}
+    ),
     _built("onnx-int4-k-quant", "int4-k-quant", algo_config="k_quant", **_HEAD),
     _built("onnx-int4-rtn", "int4-rtn", algo_config="rtn", **_HEAD),
 )

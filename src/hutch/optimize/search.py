@@ -1,18 +1,15 @@
 """The search: candidates made, compared with their source, timed on this machine, and one of them chosen."""
 
-import json
 import platform
-import shutil
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import hutch
-from hutch.core.errors import BadInput, Conflict, EngineFailed, HutchError, NotBuilt
+from hutch.core.errors import BadInput, Conflict, EngineFailed, NotBuilt
 from hutch.core.models import Progress
-from hutch.core.names import ModelName
-from hutch.optimize import choice, libraries, process, recipes
+from hutch.optimize import choice, libraries, recipes
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Accuracy, Gate
 from hutch.optimize.making import Made, Workshop
@@ -23,7 +20,6 @@ from hutch.optimize.speed import Speed, measure
 from hutch.runtime import machine
 from hutch.store import quantize
 from hutch.store.lock import Lock
-from hutch.store.store import ModelStore
 
 Told = Generator[Progress, None, Any]
 _ENGINES = ("xllamacpp", "onnxruntime")
@@ -36,7 +32,7 @@ class Wanted:
     format: str = ""
     quant: str = ""
     texts: tuple[str, ...] = ()
-    gate: Gate = Gate()
+    gate: Gate = field(default_factory=Gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +75,15 @@ class Search:
         self._root.mkdir(parents=True, exist_ok=True)
         with Lock(self._root, "search") as lock:
             if not lock.try_acquire():
-                raise Conflict("another process is optimising a model", hint="Wait until it is done, or end it.")
+                raise Conflict(
+                    "another process is optimising a model", hint="Wait until it is done, or end it."
+                )
             tried = yield from self._candidates()
-            outcomes = [] if self._source.kind == "folder" or self._wanted.quant else [(yield from self._of_source())]
+            outcomes = (
+                []
+                if self._source.kind == "folder" or self._wanted.quant
+                else [(yield from self._of_source())]
+            )
             for number, recipe in enumerate(tried, 1):
                 yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
                 outcomes.append((yield from self._try(recipe)))
@@ -106,7 +108,11 @@ class Search:
     def _of_source(self) -> Generator[Progress, None, Outcome]:
         accuracy = Accuracy(0.0, 1.0, self._wanted.gate.min_tokens)  # to itself
         outcome = Outcome(
-            f"{self._source.label} as it is", self._source.kind, self._source.size_bytes, accuracy, is_source=True
+            f"{self._source.label} as it is",
+            self._source.kind,
+            self._source.size_bytes,
+            accuracy,
+            is_source=True,
         )
         made = Made(self._source.kind, self._source.files)
         return (yield from self._timed(outcome, {"source": self._source.digest}, made))

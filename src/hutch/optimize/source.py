@@ -40,7 +40,8 @@ def find(text: str, store: ModelStore) -> Source:
     model = store.open(ModelName.parse(text))
     if model.adapters or model.projectors:
         raise NotBuilt(
-            "a model with an adapter or a projector cannot be optimised yet", hint="Optimise the model without it."
+            "a model with an adapter or a projector cannot be optimised yet",
+            hint="Optimise the model without it.",
         )
     name = model.stored.name
     if model.files:
@@ -72,7 +73,9 @@ def _of_path(text: str, path: Path) -> Source:
 def _of_gguf(label: str, path: Path, name: ModelName | None) -> Source:
     facts = gguf.read(path)
     if facts.is_embedding:
-        raise BadInput(f"{label} makes vectors and no text: there is nothing to compare", hint="Name another model.")
+        raise BadInput(
+            f"{label} makes vectors and no text: there is nothing to compare", hint="Name another model."
+        )
     files = {"model.gguf": path}
     return Source(label, "gguf", _names_digest(files) if name else _content_digest(files), files, name)
 

@@ -4,6 +4,7 @@ The requests are greedy, their prompts all different, and none may use what anot
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -52,7 +53,7 @@ class Speed:
     @property
     def score(self) -> float:
         """One number to choose by: the geometric mean of both rates, so that neither use is sold for the other."""
-        return (self.decode_tps * self.total_tps) ** 0.5
+        return math.sqrt(self.decode_tps * self.total_tps)
 
 
 @dataclass(frozen=True, slots=True)

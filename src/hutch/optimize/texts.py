@@ -23,9 +23,13 @@ def of_file(path: Path) -> tuple[str, ...]:
     try:
         size_bytes = path.stat().st_size
         if not path.is_file() or size_bytes > _MAX_FILE_BYTES:
-            raise BadInput(f"{path} is no text file of at most {_MAX_FILE_BYTES >> 20} MiB", hint="Name another.")
+            raise BadInput(
+                f"{path} is no text file of at most {_MAX_FILE_BYTES >> 20} MiB", hint="Name another."
+            )
         return (path.read_text(encoding="utf-8"),)
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}", hint="Name a text file with --data.") from error
+        raise BadInput(
+            f"{path} cannot be read: {error.strerror}", hint="Name a text file with --data."
+        ) from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text", hint="Convert it, for instance with iconv.") from error

@@ -17,7 +17,13 @@ _TEKKEN = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_SPLITS = {"llama-bpe": _LLAMA3, "llama3": _LLAMA3, "qwen2": _QWEN2, "deepseek-r1-qwen": _QWEN2, "tekken": _TEKKEN}
+_SPLITS = {
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+    "tekken": _TEKKEN,
+}
 _DIGITS = ("smollm", "starcoder", "refact", "command-r")
 _PLAIN = ("gpt-2", "")
 _CLASSES = {"qwen2": "Qwen2Tokenizer", "smollm": "GPT2Tokenizer", "gpt-2": "GPT2Tokenizer"}
@@ -35,7 +41,12 @@ def tokenizer_document(metadata: Mapping[str, Any]) -> dict[str, Any]:
     pre = str(metadata.get("tokenizer.ggml.pre", ""))
     tokens: Sequence[str] = metadata["tokenizer.ggml.tokens"]
     types = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": pre not in _SPLITS}
+    byte_level = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": pre not in _SPLITS,
+    }
     return {
         "version": "1.0",
         "truncation": None,
@@ -68,7 +79,9 @@ def tokenizer_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The content of tokenizer_config.json."""
     tokens: Sequence[str] = metadata["tokenizer.ggml.tokens"]
     said: dict[str, Any] = {
-        "tokenizer_class": _CLASSES.get(str(metadata.get("tokenizer.ggml.pre", "")), "PreTrainedTokenizerFast"),
+        "tokenizer_class": _CLASSES.get(
+            str(metadata.get("tokenizer.ggml.pre", "")), "PreTrainedTokenizerFast"
+        ),
         "add_bos_token": _adds(metadata, "bos"),
         "add_prefix_space": False,
         "clean_up_tokenization_spaces": False,
@@ -117,7 +130,11 @@ def _post_processor(metadata: Mapping[str, Any], tokens: Sequence[str]) -> Mappi
 def _adds(metadata: Mapping[str, Any], name: str) -> bool:
     said = metadata.get(f"tokenizer.ggml.add_{name}_token")
     # llama.cpp puts it there for the vocabulary of Llama 3 unless the file says otherwise
-    return bool(said) if said is not None else metadata.get("tokenizer.ggml.pre") in ("llama-bpe", "llama3", "tekken")
+    return (
+        bool(said)
+        if said is not None
+        else metadata.get("tokenizer.ggml.pre") in ("llama-bpe", "llama3", "tekken")
+    )
 
 
 def _added(index: int, text: str, is_special: bool) -> dict[str, Any]:

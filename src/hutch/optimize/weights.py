@@ -32,7 +32,8 @@ def folder(source: Path, target: Path) -> Iterator[Progress]:
         )
     except (ValueError, KeyError, NotImplementedError) as error:
         raise NotBuilt(
-            f"weights of the architecture {facts.architecture} cannot be converted: {str(error)[:200]}", hint=_HINT
+            f"weights of the architecture {facts.architecture} cannot be converted: {str(error)[:200]}",
+            hint=_HINT,
         ) from error
     yield Progress("writing float weights")
     config = read.config
@@ -56,7 +57,9 @@ def _write_tokenizer(metadata: Mapping[str, Any], source: Path, target: Path) ->
         )
         read.backend_tokenizer.save(str(target / "tokenizer.json"))
     said = tokenizer_config(metadata)
-    (target / "tokenizer_config.json").write_text(json.dumps(said, ensure_ascii=False, indent=1), encoding="utf-8")
+    (target / "tokenizer_config.json").write_text(
+        json.dumps(said, ensure_ascii=False, indent=1), encoding="utf-8"
+    )
     if template := said.get("chat_template"):
         (target / "chat_template.jinja").write_text(template, encoding="utf-8")
 
@@ -69,13 +72,17 @@ def float_gguf(source: Path, target: Path) -> Iterator[Progress]:
     entries = {key: header[start:end] for key, (start, end) in facts.spans.items()}
     entries["general.file_type"] = entry("general.file_type", FILE_TYPE_IDS["F32"])
     tensors = tuple(_float_tensor(source, facts, tensor) for tensor in facts.tensors)
-    new = replace(NewGGUF(entries, tensors), alignment=facts.metadata.get("general.alignment", gguf.DEFAULT_ALIGNMENT))
+    new = replace(
+        NewGGUF(entries, tensors), alignment=facts.metadata.get("general.alignment", gguf.DEFAULT_ALIGNMENT)
+    )
     done_bytes = 0
     with target.open("wb") as output:
         for piece in new.pieces():
             output.write(piece)
             done_bytes += len(piece)
-            yield Progress("writing float weights", total=new.data_bytes, completed=min(done_bytes, new.data_bytes))
+            yield Progress(
+                "writing float weights", total=new.data_bytes, completed=min(done_bytes, new.data_bytes)
+            )
 
 
 def _float_tensor(source: Path, facts: GGUF, tensor: Tensor) -> NewTensor:
