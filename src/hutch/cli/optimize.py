@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hutch import places
-from hutch.cli import columns, plain, progress, side
-from hutch.cli.progress import Tell
+from hutch.cli import columns, plain, side, steps
+from hutch.cli.steps import Tell
 from hutch.core.errors import BadInput, HutchError, NotBuilt
 from hutch.core.models import Progress
 from hutch.core.names import ModelName
-from hutch.core.reports import progress_json
 from hutch.optimize import making, picture, source, texts
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
@@ -48,7 +47,7 @@ def optimize(args: argparse.Namespace) -> int:
     if args.recipe:
         return _by_recipe(args, found, target)
     search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
-    with progress.shown() as tell:
+    with steps.shown() as tell:
         report: Report = _follow(search.run(), tell)
         created = _create(report, found, target, tell)
     return _finish(args, search, report, created)
@@ -70,10 +69,10 @@ def _target(args: argparse.Namespace, found: Source) -> ModelName | None:
     return found.name._replace(tag=f"{found.name.tag}-{args.format or 'onnx'}-{word}")
 
 
-def _follow(steps: Generator[Progress, None, Any], tell: Tell) -> Any:
+def _follow(work: Generator[Progress, None, Any], tell: Tell) -> Any:
     while True:
         try:
-            tell(progress_json(next(steps)))
+            tell(next(work))
         except StopIteration as end:
             return end.value
 
@@ -83,7 +82,7 @@ def _create(report: Report, found: Source, target: ModelName | None, tell: Tell)
     if target is None or report.made is None:
         return None
     for step in making.put(local_store(), target, report.made, found.name):
-        tell(progress_json(step))
+        tell(step)
     return target
 
 
@@ -140,11 +139,11 @@ def _by_recipe(args: argparse.Namespace, found: Source, target: ModelName | None
     if not args.recipe.startswith(PREFIX):
         raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
     config = Path(args.recipe.removeprefix(PREFIX)).expanduser()
-    with progress.shown() as tell:
+    with steps.shown() as tell:
         made = _follow(run_recipe(_root(), found, config), tell)
         assert target is not None  # noqa: S101 - _target sees to it
         for step in making.put(local_store(), target, made, None):
-            tell(progress_json(step))
+            tell(step)
     if args.json:
         print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))
     else:

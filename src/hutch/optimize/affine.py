@@ -57,11 +57,11 @@ def quantize(graph: Path, target: Path) -> Iterator[Progress]:
     work = _Work(onnx, model.graph)
     nodes = list(model.graph.node)
     found = [node for node in nodes if work.is_matrix(node)]
-    if not found:
+    if not found or any(node.op_type == "MatMulNBits" for node in nodes):
         raise BadInput("the graph has no float matrices to quantise", hint="Begin with a model of floats.")
     replaced: dict[str, list[Any]] = {}
     for done, node in enumerate(found):
-        yield Progress("quantising to 4-bit blocks", total=len(found), completed=done)
+        yield Progress("quantising to 4-bit blocks", total=len(found), completed=done + 1)
         is_head = node.output[0] == "logits"
         replaced[node.name] = work.head(node) if is_head else work.affine(node)
     replaced |= work.embedding(nodes)

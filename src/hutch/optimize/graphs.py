@@ -1,6 +1,5 @@
 """ONNX models made within the job's process: by ONNX Runtime GenAI's builder, and by `onnxruntime.quantization`."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 
 from hutch.core.errors import BadInput, EngineFailed
 from hutch.core.models import Progress
+from hutch.formats import genai_config
 from hutch.optimize import affine
 from hutch.optimize.libraries import needed
 
@@ -115,11 +115,10 @@ def _begin(source: Path, target: Path) -> str:
 
 
 def _graph(folder: Path) -> str:
-    try:
-        config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
-        return str(config["model"]["decoder"]["filename"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder} has no genai_config.json that names a decoder") from error
+    decoder = genai_config.read(folder / genai_config.NAME).decoder
+    if decoder is None:
+        raise BadInput(f"{folder.name} has no decoder, so that it writes no text")
+    return decoder.filename
 
 
 def _external(path: Path) -> set[str]:

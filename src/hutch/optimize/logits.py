@@ -3,7 +3,6 @@
 The reference is kept as 16-bit logarithms in a file, since it is larger than memory may be.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from hutch.core.errors import BadInput
 from hutch.core.models import Progress
+from hutch.engines.onnx.session import Decoder
+from hutch.formats import genai_config
 from hutch.optimize.libraries import needed
 from hutch.optimize.texts import MAX_TOKENS, MIN_TOKENS, WINDOW_TOKENS
 
@@ -64,14 +65,16 @@ def torch_logits(folder: Path, texts: Sequence[Sequence[int]]) -> Iterator[Part]
 
 def onnx_logits(folder: Path, texts: Sequence[Sequence[int]]) -> Iterator[Part]:
     """Of an ONNX folder, by the steps with which it is served: a token of each of some texts at a time."""
-    runtime, session = needed("onnxruntime"), needed("hutch.engines.onnx.session")
-    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
+    runtime = needed("onnxruntime")
+    config = genai_config.read(folder / genai_config.NAME).decoder
+    if config is None:
+        raise BadInput(f"{folder.name} has no decoder, so that it writes no text")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     opened = runtime.InferenceSession(
-        str(folder / config["decoder"]["filename"]), options, providers=["CPUExecutionProvider"]
+        str(folder / config.filename), options, providers=["CPUExecutionProvider"]
     )
-    decoder: Any = session.Decoder(opened, _ROWS, WINDOW_TOKENS)
+    decoder = Decoder(opened, config, _ROWS, WINDOW_TOKENS)
     begins = np.cumsum([0, *map(len, texts)])
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
     for start in range(0, len(order), _ROWS):

@@ -23,6 +23,7 @@ from hutch.store.store import ModelStore
 from hutch.store.wanted import Catalog
 
 _READ_BYTES = 4 << 20
+_MB = 10**6
 _SCRATCH = ModelName.parse("candidate")
 _GGUF = "model.gguf"
 Steps = Generator[Progress, None, Any]
@@ -194,7 +195,7 @@ class Workshop:
             with target.open("wb") as file:
                 for piece in new.pieces():
                     done_bytes += file.write(piece)
-                    yield Progress(status, total=new.data_bytes, completed=min(done_bytes, new.data_bytes))
+                    yield Progress(f"{status} (MB)", total=new.data_bytes // _MB, completed=done_bytes // _MB)
             return
         for _ in quantize.quantize_with_binary(quantize.binary(), floats, target, type_name):
             yield Progress(status)

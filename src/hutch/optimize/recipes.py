@@ -4,7 +4,7 @@ The order of the ONNX recipes, and why each is there, is in docs/adr/0016-onnx-r
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +27,7 @@ class Recipe:
     @property
     def spec(self) -> Mapping[str, Any]:
         """What the result depends on, as plain values."""
-        return {**asdict(self), "options": dict(self.options)}
+        return {"format": self.format, "quant": self.quant, "how": self.how, "options": dict(self.options)}
 
 
 def _built(name: str, quant: str, **options: str) -> Recipe:
@@ -42,6 +42,7 @@ _HEAD = {_KEY: "last_matmul:int8"}  # the words' own table: four bits are too fe
 _BUILT = (
     _built("onnx-int8", "int8", block_size="32"),
     _built("onnx-int8-64", "int8-64", block_size="64"),
+    _built("onnx-int8-128", "int8-128", block_size="128"),
     _built(
         "onnx-int4-mixed", "int4-mixed", algo_config="k_quant", **{_KEY: f"{_HEAD[_KEY]},mixed_layers:int8"}
     ),

@@ -9,6 +9,7 @@ from typing import Literal
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.names import ModelName
 from hutch.formats import gguf
+from hutch.store import onnx_folder
 from hutch.store.store import ModelStore
 
 Kind = Literal["gguf", "folder", "onnx"]
@@ -59,7 +60,8 @@ def _of_path(text: str, path: Path) -> Source:
         raise BadInput(f"there is no folder {path}", hint="Name a model, a folder or a GGUF file.")
     found = {file.name: file for file in sorted(path.iterdir()) if file.is_file()}
     if _GENAI in found:
-        return Source(text, "onnx", _content_digest(found), found)
+        kept = onnx_folder.files_in(path)  # checked: what is opened later may not lead out of it
+        return Source(text, "onnx", _content_digest(kept), kept)
     if not any(name.endswith(".safetensors") for name in found):
         raise BadInput(
             f"{path} is no model: it has neither *.safetensors nor {_GENAI}", hint="Name the model's folder."

@@ -18,6 +18,7 @@ from hutch.formats.gguf_writer import FILE_TYPE_IDS, NewGGUF, NewTensor, entry
 from hutch.optimize.libraries import needed
 from hutch.optimize.tokenizer import is_byte_level, tokenizer_config, tokenizer_document
 
+_MB = 10**6
 _HINT = "Begin with the model's folder from Hugging Face."
 
 
@@ -81,7 +82,7 @@ def float_gguf(source: Path, target: Path) -> Iterator[Progress]:
             output.write(piece)
             done_bytes += len(piece)
             yield Progress(
-                "writing float weights", total=new.data_bytes, completed=min(done_bytes, new.data_bytes)
+                "writing float weights (MB)", total=new.data_bytes // _MB, completed=done_bytes // _MB
             )
 
 
