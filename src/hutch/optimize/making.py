@@ -18,6 +18,7 @@ from hutch.optimize.recipes import FUSED, Recipe
 from hutch.optimize.records import digest
 from hutch.optimize.source import Source
 from hutch.store import quantize, room, weights
+from hutch.store.blobs import exhaust
 from hutch.store.recipe import Recipe as StoreRecipe
 from hutch.store.store import ModelStore
 from hutch.store.wanted import Catalog
@@ -98,7 +99,8 @@ class Workshop:
     def stored(self, made: Made) -> Generator[Progress, None, tuple[ModelStore, ModelName]]:
         """The variant in a store of the workshop's own, to be loaded from."""
         store = ModelStore(self._root / "store", lambda: Catalog({}))
-        yield from put(store, _SCRATCH, made, None)
+        yield Progress("laying the candidate out")
+        exhaust(put(store, _SCRATCH, made, None))
         return store, _SCRATCH
 
     def _reference(self, texts: Sequence[str]) -> Generator[Progress, None, tuple[Path, list[list[int]]]]:
