@@ -45,21 +45,21 @@ def compare(args: argparse.Namespace) -> None:
         if "completion" not in (described(server, model).get("capabilities") or ()):
             raise BadInput(f"'{model}' writes no text", hint="Compare models that do.")
     prompts: Sequence[str] = args.prompts or PROMPTS
-    answers: dict[str, list[Answer]] = {}
+    answers = []
     for (
         model
     ) in models:  # all prompts of one model first: two that do not fit together would take turns in memory
         _ask(server, model, "Hello", 1)  # loads it
-        answers[model] = [_ask(server, model, prompt, args.tokens) for prompt in prompts]
+        answers.append([_ask(server, model, prompt, args.tokens) for prompt in prompts])
+    pairs = list(zip(*answers, strict=True))
     if args.json:
-        print(json.dumps(_as_json(prompts, answers), indent=2, ensure_ascii=False))
+        print(json.dumps(_as_json(models, prompts, pairs), indent=2, ensure_ascii=False))
         return
-    for index, prompt in enumerate(prompts):
-        pair = (answers[args.first][index], answers[args.second][index])
+    for prompt, pair in zip(prompts, pairs, strict=True):
         plain.out(_beside(prompt, models, pair, shutil.get_terminal_size().columns))
-    rows = [(model, *_figures(answers[model])) for model in models]
+    rows = [(model, *_figures(each)) for model, each in zip(models, answers, strict=True)]
     plain.out(columns.table(("MODEL", "FIRST TOKEN", "DECODE", "TOKENS"), rows))
-    same = sum(a.text == b.text for a, b in zip(answers[args.first], answers[args.second], strict=True))
+    same = sum(first.text == second.text for first, second in pairs)
     print(f"equal answers: {same} of {len(prompts)}")
 
 
@@ -87,7 +87,7 @@ def _ask(server: HttpServer, model: str, prompt: str, num_tokens: int) -> Answer
     )
 
 
-def _beside(prompt: str, models: tuple[str, str], pair: tuple[Answer, Answer], width: int) -> str:
+def _beside(prompt: str, models: tuple[str, str], pair: Sequence[Answer], width: int) -> str:
     half = max(_NARROWEST, (width - len(_GAP)) // 2)
     sides = [
         [*textwrap.wrap(model, half), "─" * half, *_wrapped(answer.text, half), "─" * half, _line(answer)]
@@ -116,9 +116,16 @@ def _figures(answers: Sequence[Answer]) -> tuple[str, str, str]:
     return f"{first * 1000:.0f} ms", f"{rate:.0f} tok/s", str(sum(each.tokens for each in answers))
 
 
-def _as_json(prompts: Sequence[str], answers: dict[str, list[Answer]]) -> dict[str, Any]:
+def _as_json(
+    models: tuple[str, str], prompts: Sequence[str], pairs: Sequence[Sequence[Answer]]
+) -> dict[str, Any]:
     told = [
-        {"prompt": prompt, "answers": {model: each[index]._asdict() for model, each in answers.items()}}
-        for index, prompt in enumerate(prompts)
+        {
+            "prompt": prompt,
+            "answers": [
+                {"model": model, **answer._asdict()} for model, answer in zip(models, pair, strict=True)
+            ],
+        }
+        for prompt, pair in zip(prompts, pairs, strict=True)
     ]
-    return {"models": list(answers), "prompts": told}
+    return {"models": models, "prompts": told}

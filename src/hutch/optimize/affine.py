@@ -1,9 +1,10 @@
 """Matrices of an ONNX graph as 4-bit blocks with a scale and a least value each, within the job's process.
 
 GGUF's 4-bit blocks stand for `scale * q + least`; ONNX's `MatMulNBits` has a whole number in place of `least`, so that what was
-quantised once would be rounded a second time. Here the product is taken of `scale * (q - 8)`, and what is missing of each block,
-`(least + 8 * scale)` times the sum of the block's inputs, is added: a product of narrow matrices. Blocks on a grid of at most
-16 levels come out as they were. The head is in 8-bit blocks, of which the embedding is a view.
+quantised once would be rounded a second time. Here the product is taken of `scale * (q - 8)`; what is missing of each block,
+`(least + 8 * scale)` times the sum of the block's inputs, is a product too, of a matrix that is 32 times narrower: it stands
+behind the first one in the same matrix, and the sums behind the inputs. Blocks on a grid of at most 16 levels come out as they
+were, to 8 bits of their least value. The head is in 8-bit blocks, of which the embedding is a view.
 """
 
 from collections.abc import Iterator
@@ -48,6 +49,26 @@ def blocks_of(weights: Floats) -> tuple[NDArray[np.uint8], Floats, Floats]:
         best_scale = np.where(is_better, scale, best_scale)
         levels = np.where(is_better, rounded.astype(np.uint8), levels)
     return levels, best_scale[..., 0], least[..., 0]
+
+
+def rest_of(values: Floats) -> tuple[NDArray[np.uint8], Floats]:
+    """Values [outputs, n] as blocks around 8: first rounded to 4 bits, then what that left, so that both together have 8.
+
+    Returns levels [outputs, 2 * m, 32] and scales [outputs, 2 * m], where m blocks hold n values and zeros behind them.
+    """
+    outputs, num = values.shape
+    left = np.zeros((outputs, -(-num // BLOCK), BLOCK), np.float32)
+    left.reshape(outputs, -1)[:, :num] = values
+    found = []
+    for _ in range(2):
+        farthest = np.take_along_axis(left, np.abs(left).argmax(axis=-1)[..., None], axis=-1)
+        scale = farthest / np.float32(-_HALF)
+        inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
+        rounded = np.rint(left * inverse).clip(-_HALF, _HALF - 1)
+        left = left - rounded * scale
+        found.append(((rounded + _HALF).astype(np.uint8), scale[..., 0]))
+    levels, scales = zip(*found, strict=True)
+    return np.concatenate(levels, axis=1), np.concatenate(scales, axis=1)
 
 
 def quantize(graph: Path, target: Path) -> Iterator[Progress]:
@@ -100,36 +121,29 @@ class _Work:
         levels, scales, least = blocks_of(np.ascontiguousarray(self._values(name).T))
         outputs, blocks, _ = levels.shape
         inputs = blocks * BLOCK
+        more_levels, more_scales = rest_of(least + np.float32(_HALF) * scales)
+        levels = np.concatenate([levels, more_levels], axis=1)
         packed = levels[..., 0::2] | (levels[..., 1::2] << 4)
-        missing = (least + np.float32(_HALF) * scales).T
-        weights = (self._add(f"{name}_Q4", packed), self._add(f"{name}_scales", scales))
-        sums, lacking = self._sums(inputs), self._add(f"{name}_missing", missing)
+        weights = (
+            self._add(f"{name}_Q4", packed),
+            self._add(f"{name}_scales", np.concatenate([scales, more_scales], axis=1)),
+        )
+        sums, longer = f"{node.name}/sums", f"{node.name}/longer"
         make = self._onnx.helper.make_node
         return [
+            make("MatMul", [source, self._sums(inputs)], [sums], sums),
+            make("Concat", [source, sums], [longer], longer, axis=-1),
             make(
                 "MatMulNBits",
-                [source, *weights],
-                [f"{node.output[0]}/blocks"],
+                [longer, *weights],
+                list(node.output),
                 f"{node.name}_Q4",
                 domain=_DOMAIN,
-                K=inputs,
+                K=levels.shape[1] * BLOCK,
                 N=outputs,
                 bits=4,
                 block_size=BLOCK,
                 accuracy_level=4,
-            ),
-            make("MatMul", [source, sums], [f"{node.output[0]}/sums"], f"{node.name}/sums"),
-            make(
-                "MatMul",
-                [f"{node.output[0]}/sums", lacking],
-                [f"{node.output[0]}/missing"],
-                f"{node.name}/missing",
-            ),
-            make(
-                "Add",
-                [f"{node.output[0]}/blocks", f"{node.output[0]}/missing"],
-                [node.output[0]],
-                f"{node.name}/whole",
             ),
         ]
 
@@ -214,10 +228,13 @@ class _Work:
         return values
 
     def _sums(self, inputs: int) -> str:
-        """The matrix that adds up each block of inputs."""
+        """The matrix that adds up each block of inputs, twice, as `rest_of` wants it."""
         name = f"hutch/sums_of_{inputs}"
         if name not in self._new:
-            self._add(name, np.repeat(np.eye(inputs // BLOCK, dtype=np.float32), BLOCK, axis=0))
+            blocks = inputs // BLOCK
+            once = np.zeros((inputs, -(-blocks // BLOCK) * BLOCK), np.float32)
+            once[:, :blocks] = np.repeat(np.eye(blocks, dtype=np.float32), BLOCK, axis=0)
+            self._add(name, np.concatenate([once, once], axis=1))
         return name
 
     def _add(self, name: str, values: NDArray[Any]) -> str:

@@ -35,7 +35,9 @@ def _built(name: str, quant: str, **options: str) -> Recipe:
 
 
 # Of a quant's recipes the first one is what `--quant` means.
-_AFFINE = Recipe("onnx-int4", "onnx", "int4", "affine")
+_AFFINE = Recipe(
+    "onnx-int4", "onnx", "int4", "affine", MappingProxyType({"layout": "2"})
+)  # of hutch.optimize.affine
 _DYNAMIC = Recipe("onnx-dynamic-int8", "onnx", "dynamic-int8", "dynamic")
 _KEY = "matmul_mixed_precision"
 _HEAD = {_KEY: "last_matmul:int8"}  # the words' own table: four bits are too few for it
