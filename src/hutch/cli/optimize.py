@@ -13,7 +13,7 @@ from hutch.cli.steps import Tell
 from hutch.core.errors import BadInput, HutchError, NotBuilt
 from hutch.core.models import Progress
 from hutch.core.names import ModelName
-from hutch.optimize import making, picture, source, texts
+from hutch.optimize import picture, source, texts, variant
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
 from hutch.optimize.olive import PREFIX, run_recipe
@@ -81,7 +81,7 @@ def _create(report: Report, found: Source, target: ModelName | None, tell: Tell)
     """Give the chosen variant its name, where one was asked for."""
     if target is None or report.made is None:
         return None
-    for step in making.put(local_store(), target, report.made, found.name):
+    for step in variant.put(local_store(), target, report.made, found.name):
         tell(step)
     return target
 
@@ -142,7 +142,7 @@ def _by_recipe(args: argparse.Namespace, found: Source, target: ModelName | None
     with steps.shown() as tell:
         made = _follow(run_recipe(_root(), found, config), tell)
         assert target is not None  # noqa: S101 - _target sees to it
-        for step in making.put(local_store(), target, made, None):
+        for step in variant.put(local_store(), target, made, None):
             tell(step)
     if args.json:
         print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))

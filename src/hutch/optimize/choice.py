@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hutch.optimize.gate import Accuracy, Gate
+from hutch.optimize.gate import Accuracy
 from hutch.optimize.speed import Speed
 
 
@@ -24,11 +24,6 @@ class Outcome:
     def passes(self) -> bool:
         """Whether it may be chosen."""
         return not self.problem and self.accuracy is not None and not self.objections
-
-
-def judged(outcome: Outcome, gate: Gate) -> tuple[str, ...]:
-    """The objections of the gate."""
-    return gate.objections(outcome.accuracy) if outcome.accuracy else ()
 
 
 def chosen(outcomes: Sequence[Outcome]) -> Outcome | None:

@@ -14,8 +14,9 @@ from hutch import places
 from hutch.core.errors import BadInput, Conflict, EngineFailed
 from hutch.core.models import Progress
 from hutch.optimize import process
-from hutch.optimize.making import Made, Workshop
+from hutch.optimize.making import Workshop
 from hutch.optimize.source import Source
+from hutch.optimize.variant import Variant, in_folder
 from hutch.store.lock import Lock
 
 PREFIX = "olive:"
@@ -24,7 +25,7 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
 
-def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, None, Made]:
+def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, None, Variant]:
     """Run `config` on the source's weights, and return the ONNX folder that it made. Raises what hindered it.
 
     Olive is told the model and the output folder by Hutch; what the configuration says of both is replaced.
@@ -39,8 +40,8 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
             raise Conflict("another process is optimising a model", hint="Wait until it is done, or end it.")
         log = root / "olive.log"
         python = yield from _environment(root / "olive", log)
-        shop = Workshop(root / "work" / source.digest[:16], source)
-        folder = yield from shop.folder()
+        shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
+        folder = yield from shop.forms.folder()
         target = root / "olive-output"
         shutil.rmtree(target, ignore_errors=True)
         command = (
@@ -92,15 +93,11 @@ def _run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> I
     yield Progress("done")
 
 
-def _made(target: Path, log: Path) -> Made:
+def _made(target: Path, log: Path) -> Variant:
     found = sorted(target.rglob(_GENAI))
     if not found:
         raise EngineFailed(
             f"the recipe made no model with a {_GENAI}",
             hint=f"End it with the pass ModelBuilder. All that Olive said is in {log}.",
         )
-    folder = found[0].parent
-    files = {
-        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
-    }
-    return Made("onnx", files)
+    return in_folder("onnx", found[0].parent)

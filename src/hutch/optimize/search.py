@@ -12,11 +12,12 @@ from hutch.core.models import Progress
 from hutch.optimize import choice, libraries, recipes
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Accuracy, Gate
-from hutch.optimize.making import Made, Workshop
+from hutch.optimize.making import Workshop
 from hutch.optimize.recipes import Recipe
 from hutch.optimize.records import Records, digest
 from hutch.optimize.source import Source
 from hutch.optimize.speed import Speed, measure
+from hutch.optimize.variant import Variant
 from hutch.runtime import machine
 from hutch.store import quantize
 from hutch.store.lock import Lock
@@ -43,7 +44,7 @@ class Report:
     gate: Gate
     outcomes: tuple[Outcome, ...]
     chosen: Outcome | None
-    made: Made | None
+    made: Variant | None
 
     def as_json(self) -> dict[str, Any]:
         """For programs and for the history."""
@@ -66,7 +67,7 @@ class Search:
     def __init__(self, root: Path, source: Source, wanted: Wanted) -> None:
         self._source, self._wanted = source, wanted
         self._records = Records(root)
-        self._shop = Workshop(root / "work" / source.digest[:16], source)
+        self._shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
         self._root = root
 
     def run(self) -> Generator[Progress, None, Report]:
@@ -114,7 +115,7 @@ class Search:
             accuracy,
             is_source=True,
         )
-        made = Made(self._source.kind, self._source.files)
+        made = Variant(self._source.kind, self._source.files)
         return (yield from self._timed(outcome, {"source": self._source.digest}, made))
 
     def _try(self, recipe: Recipe) -> Generator[Progress, None, Outcome]:
@@ -152,13 +153,13 @@ class Search:
         return Accuracy.of(known), int(known["size_bytes"])
 
     def _timed(
-        self, outcome: Outcome, of: Mapping[str, Any], what: Recipe | Made
+        self, outcome: Outcome, of: Mapping[str, Any], what: Recipe | Variant
     ) -> Generator[Progress, None, Outcome]:
         versions = libraries.versions(_ENGINES)
         inputs = {"what": "speed", **of, "machine": machine_facts(), "versions": versions}
         known = self._records.known(inputs)
         if known is None:
-            made = what if isinstance(what, Made) else (yield from self._shop.made(what))
+            made = what if isinstance(what, Variant) else (yield from self._shop.made(what))
             store, name = yield from self._shop.stored(made)
             yield Progress(f"timing {outcome.name}")
             try:
