@@ -13,14 +13,14 @@ from pathlib import Path
 from hutch import places
 from hutch.core.errors import BadInput, Conflict, EngineFailed
 from hutch.core.models import Progress
-from hutch.optimize import process
+from hutch.optimize import libraries, process
 from hutch.optimize.making import Workshop
 from hutch.optimize.source import Source
 from hutch.optimize.variant import Variant, in_folder
 from hutch.store.lock import Lock
 
 PREFIX = "olive:"
-_REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai>=0.18", "torch", "accelerate", "gguf")
+_REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai>=0.18")
 _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
@@ -34,6 +34,7 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
         raise BadInput(
             f"{config} is no Olive configuration", hint=f"Name a file that ends in {', '.join(_SUFFIXES)}."
         )
+    libraries.check()  # for the source in the form that Olive reads
     root.mkdir(parents=True, exist_ok=True)
     with Lock(root, "search") as lock:
         if not lock.try_acquire():
@@ -62,10 +63,16 @@ def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:
     yield Progress("making an environment for Olive")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     yield Progress("installing Olive, which takes some minutes")
-    pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", *_REQUIREMENTS)
+    wanted = (*_REQUIREMENTS, _same_torch())
+    pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", *wanted)
     yield from _run(pip, log, {**process.environment(), **places.pip_environment()})
     (folder / "whole").touch()
     return python
+
+
+def _same_torch() -> str:
+    """The PyTorch that is installed here: others of its builds are several times as large."""
+    return f"torch=={libraries.versions(('torch',))['torch'].partition('+')[0]}"
 
 
 def _run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Iterator[Progress]:

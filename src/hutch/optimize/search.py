@@ -16,7 +16,7 @@ from hutch.optimize.making import Workshop
 from hutch.optimize.recipes import Recipe
 from hutch.optimize.records import Records, digest
 from hutch.optimize.source import Source
-from hutch.optimize.speed import Speed, measure
+from hutch.optimize.speed import METHOD, Speed, measure
 from hutch.optimize.variant import Variant
 from hutch.runtime import machine
 from hutch.store import quantize
@@ -156,7 +156,7 @@ class Search:
         self, outcome: Outcome, of: Mapping[str, Any], what: Recipe | Variant
     ) -> Generator[Progress, None, Outcome]:
         versions = libraries.versions(_ENGINES)
-        inputs = {"what": "speed", **of, "machine": machine_facts(), "versions": versions}
+        inputs = {"what": "speed", "method": METHOD, **of, "machine": machine_facts(), "versions": versions}
         known = self._records.known(inputs)
         if known is None:
             made = what if isinstance(what, Variant) else (yield from self._shop.made(what))
