@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from hutch.core.errors import EngineFailed
 from hutch.core.models import Progress
 from hutch.formats import gguf
 from hutch.optimize import process
@@ -13,6 +12,7 @@ from hutch.optimize.recipes import FUSED
 from hutch.optimize.source import Source
 from hutch.optimize.variant import GGUF_NAME
 from hutch.store import room
+from hutch.store.conversion import architectures
 
 Told = Generator[Progress, None, Path]
 
@@ -57,21 +57,27 @@ class Forms:
         return target
 
     def gguf(self) -> Told:
-        """A GGUF file of floats. Raises EngineFailed where the source is of another kind."""
-        if self._source.kind != "gguf":
-            raise EngineFailed(
-                "a GGUF variant is made of a GGUF model",
-                hint="Create a model of the folder first: hutch create NAME with FROM the folder.",
-            )
+        """A GGUF file of floats. Raises NotBuilt for an architecture that Hutch cannot write as GGUF."""
         target = self._root / "floats.gguf"
         if not target.is_file():
             partial = target.with_suffix(".partial")
             self._root.mkdir(parents=True, exist_ok=True)
-            path = self._source.files[GGUF_NAME]
-            room.ensure(self._root, 4 * gguf.read(path).parameter_count)
-            yield from process.run("float_gguf", self._log, source=path, target=partial)
+            if self._source.kind == "gguf":
+                path = self._source.files[GGUF_NAME]
+                room.ensure(self._root, 4 * gguf.read(path).parameter_count)
+                yield from process.run("float_gguf", self._log, source=path, target=partial)
+            else:
+                yield from self._converted(partial)
             partial.replace(target)
         return target
+
+    def _converted(self, partial: Path) -> Iterator[Progress]:
+        new = architectures.converted(self._source.files)
+        room.ensure(self._root, new.data_bytes)
+        yield Progress("converting to GGUF")
+        with partial.open("wb") as file:
+            for piece in new.pieces():
+                file.write(piece)
 
     def _linked(self, partial: Path) -> Iterator[Progress]:
         yield Progress("laying the model out")

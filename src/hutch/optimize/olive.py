@@ -20,7 +20,11 @@ from hutch.optimize.variant import Variant, in_folder
 from hutch.store.lock import Lock
 
 PREFIX = "olive:"
-_REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai>=0.18")
+_REQUIREMENTS = (
+    "olive-ai==0.13.0",
+    "onnxruntime-genai>=0.18",
+    "requests",
+)  # the last one it forgets to ask for
 _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
@@ -57,16 +61,16 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
 def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:
     """The Python of the environment, which is whole once it has its name."""
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if python.is_file() and (folder / "whole").is_file():
+    wanted, whole = (*_REQUIREMENTS, _same_torch()), folder / "whole"
+    if python.is_file() and whole.is_file() and whole.read_text(encoding="utf-8").split() == [*wanted]:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     yield Progress("making an environment for Olive")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     yield Progress("installing Olive, which takes some minutes")
-    wanted = (*_REQUIREMENTS, _same_torch())
     pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", *wanted)
     yield from _run(pip, log, {**process.environment(), **places.pip_environment()})
-    (folder / "whole").touch()
+    whole.write_text("\n".join(wanted), encoding="utf-8")
     return python
 
 
