@@ -1,6 +1,5 @@
 """A source in the forms that variants are made of, each made once in a folder, whole or not there."""
 
-import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -51,9 +50,9 @@ class Forms:
         return target
 
     def onnx(self) -> Told:
-        """The source's files under their own names in one folder, as links."""
+        """The source's files under their own names in one folder."""
         target = self._root / "source"
-        yield from once(target, self._linked)
+        yield from once(target, self._copied)
         return target
 
     def gguf(self) -> Told:
@@ -79,15 +78,14 @@ class Forms:
             for piece in new.pieces():
                 file.write(piece)
 
-    def _linked(self, partial: Path) -> Iterator[Progress]:
+    def _copied(self, partial: Path) -> Iterator[Progress]:
         yield Progress("laying the model out")
+        self._root.mkdir(parents=True, exist_ok=True)
+        room.ensure(self._root, self._source.size_bytes)
         for name, path in self._source.files.items():
             place = partial / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, place)
-            except OSError:  # another disk
-                shutil.copyfile(path, place)
+            shutil.copyfile(path, place)  # no link: the library onnx refuses weights of several names
 
 
 def once(target: Path, make: Callable[[Path], Iterator[Progress]]) -> Iterator[Progress]:
