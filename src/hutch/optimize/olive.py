@@ -20,6 +20,7 @@ from hutch.optimize.variant import Variant, in_folder
 from hutch.store.lock import Lock
 
 PREFIX = "olive:"
+# Olive 0.13 looks for a module of the model builder that later ones lack, and forgets to ask for requests.
 _REQUIREMENTS = (
     "olive-ai==0.13.0",
     "onnxruntime-genai>=0.18",
