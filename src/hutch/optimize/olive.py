@@ -21,11 +21,7 @@ from hutch.store.lock import Lock
 
 PREFIX = "olive:"
 # Olive 0.13 looks for a module of the model builder that later ones lack, and forgets to ask for requests.
-_REQUIREMENTS = (
-    "olive-ai==0.13.0",
-    "onnxruntime-genai>=0.18",
-    "requests",
-)  # the last one it forgets to ask for
+_REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai==0.15.2", "requests")
 _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
