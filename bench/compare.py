@@ -119,9 +119,13 @@ async def _turn(
     tokens: dict[str, list[int]] = {}
     prompt_tokens: list[int] = []
     for server in servers:
-        chats = [prompts.new(workload.num_words) for _ in range(workload.at_once)]
-        bodies = [body(server.dialect, plan.model, chat, workload.max_tokens) for chat in chats]
-        samples = await ask_at_once(server, bodies, plan.timeout_s)
+        first, counted = (
+            [body(server.dialect, plan.model, chat, workload.max_tokens) for chat in chats]
+            for chats in prompts.turn(workload)
+        )
+        if first:
+            await ask_at_once(server, first, plan.timeout_s)
+        samples = await ask_at_once(server, counted, plan.timeout_s)
         failed = [sample.error for sample in samples if sample.error]
         if failed:
             errors[server.name] = failed

@@ -69,7 +69,7 @@ class Serving:
 @contextmanager
 def serving(home: Path, models: Path, more: Mapping[str, str] | None = None) -> Iterator[Serving]:
     """Start a server, wait until it answers, and leave none behind. `more` are further environment variables."""
-    port = _free_port()
+    port = free_port()
     environment = clean_environment() | {
         "HUTCH_HOME": str(home),
         "HUTCH_MODELS": str(models),
@@ -104,7 +104,8 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

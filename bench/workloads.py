@@ -28,6 +28,9 @@ WORDS = tuple(
 )
 
 
+Chat = list[dict[str, str]]
+
+
 class Prompts:
     """Chats that no server has seen, so that no cache answers. Their length depends on the number of words alone."""
 
@@ -35,17 +38,25 @@ class Prompts:
         self._random = random.Random(seed)
         self._given: set[str] = set()
 
-    def new(self, num_words: int) -> list[dict[str, str]]:
+    def new(self, num_words: int) -> Chat:
         """Make a chat. The random words come first, else a template's own system text would be a common prefix."""
         while True:
             words = " ".join(self._random.choices(WORDS, k=num_words))
             if words not in self._given:
                 break
         self._given.add(words)
-        return [
-            {"role": "system", "content": f"Words: {words}"},
-            {"role": "user", "content": "Write a very long story in which all of these words occur."},
-        ]
+        return _chat(words, "Write a very long story in which all of these words occur.")
+
+    def turn(self, workload: "Workload") -> tuple[list[Chat], list[Chat]]:
+        """The chats of a turn: those that come first and are not counted, and those that are."""
+        if not workload.shared_words:
+            return [], [self.new(workload.num_words) for _ in range(workload.at_once)]
+        shared = self.new(workload.shared_words)[0]["content"]
+        first, *others = (
+            [*_chat(shared, "")[:1], {"role": "user", "content": self.new(workload.num_words)[0]["content"]}]
+            for _ in range(workload.at_once + 1)
+        )
+        return [first], others
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class Workload:
     metrics: tuple[Metric, ...]
     at_once: int = 1
     turns: int = 1
+    shared_words: int = 0  # all chats of a turn begin with these; one that is not counted comes first
 
 
 def first_token_ms(samples: Sequence[Sample]) -> float | None:
@@ -97,16 +109,21 @@ def total_tok_s(samples: Sequence[Sample]) -> float | None:
     return sum(sample.tokens for sample in samples) / took_s if took_s > 0 else None
 
 
-def _at_once(number: int, turns: int) -> Workload:
+def at_once(number: int, turns: int, num_words: int = 12) -> Workload:
+    """So many requests at the same time."""
     metrics = (Metric("total", "tok/s", total_tok_s), Metric("slowest first token", "ms", first_token_ms))
-    return Workload(f"{number} at once", 12, 64, metrics, at_once=number, turns=turns)
+    return Workload(f"{number} at once", num_words, 64, metrics, at_once=number, turns=turns)
+
+
+def _chat(words: str, task: str) -> Chat:
+    return [{"role": "system", "content": f"Words: {words}"}, {"role": "user", "content": task}]
 
 
 WORKLOADS = (
     Workload("short chat", 12, 4, (Metric("first token", "ms", first_token_ms),), turns=8),
     Workload("one stream", 12, 128, (Metric("decode", "tok/s", decode_tok_s),), turns=2),
     Workload("long prompt", 400, 2, (Metric("prefill", "tok/s", prefill_tok_s),), turns=2),
-    _at_once(1, turns=2),
-    _at_once(4, turns=1),
-    _at_once(8, turns=1),
+    at_once(1, turns=2),
+    at_once(4, turns=1),
+    at_once(8, turns=1),
 )

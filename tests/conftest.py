@@ -16,10 +16,14 @@ from typing import Any
 
 import pytest
 
+from tests.onnx_files import Shape, write_llama
+
 # Whoever runs the tests in the background may have SIGINT ignored, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODEL = "smollm2:135m"
+ENGINES = ("gguf", "onnx")
+EVERY_ENGINE = pytest.mark.parametrize("models_dir", ENGINES, indirect=True)
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,34 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with the real smollm2:135m in it, pulled as a user pulls it. To be read only."""
-    folder = tmp_path_factory.mktemp("models")
-    home = tmp_path_factory.mktemp("pull-home")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Model folders by engine, each made once: all of them hold a model of the name MODEL."""
+    made: dict[str, Path] = {}
+
+    def stock(engine: str) -> Path:
+        if engine not in made:
+            made[engine] = _stocked(engine, tmp_path_factory)
+        return made[engine]
+
+    return stock
+
+
+@pytest.fixture(scope="session")
+def models_dir(request: pytest.FixtureRequest, stocked: Callable[[str], Path]) -> Path:
+    """A model folder, to be read only. With EVERY_ENGINE the test runs once for each engine; else with the first."""
+    return stocked(getattr(request, "param", ENGINES[0]))
+
+
+def _stocked(engine: str, folders: pytest.TempPathFactory) -> Path:
+    """The real smollm2:135m, pulled as a user pulls it; or in ONNX a small llama of random weights, which writes letters."""
+    folder, home = folders.mktemp("models"), folders.mktemp("stock-home")
+    words = ["pull", MODEL]
+    if engine == "onnx":
+        write_llama(home / "llama", Shape(context=8192))
+        (home / "Modelfile").write_text("FROM ./llama\n")
+        words = ["create", MODEL, "-f", str(home / "Modelfile")]
     subprocess.run(
-        [sys.executable, "-m", "hutch", "pull", MODEL],
+        [sys.executable, "-m", "hutch", *words],
         env=clean_environment(
             HUTCH_HOME=str(home), HUTCH_MODELS=str(folder), HUTCH_HOST=f"127.0.0.1:{free_port()}"
         ),

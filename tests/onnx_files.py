@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -19,6 +19,8 @@ CHATML = (
 TOOLS = CHATML + "{% if tools %}{{ tools | tojson }}{% endif %}"
 THINKS = CHATML + "{% if enable_thinking %}{{ '<think>' }}{% endif %}"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_ENGLISH = Path(__file__).parent.parent / "LICENSE"
+_SAID = "Why is the sky blue? Count to a thousand. One, two, three. The capital of France is Paris. word word hello world"
 _F, _I = TensorProto.FLOAT, TensorProto.INT64
 
 
@@ -44,16 +46,17 @@ class Shape:
 
 @lru_cache(maxsize=1)
 def byte_tokenizer() -> Tokenizer:
-    """A byte-level tokenizer with a few merges, so that any text can be written in it."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: index for index, token in enumerate((*SPECIAL, *letters))}
-    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("i", "n"), ("e", "r"), ("Ġ", "a"), ("o", "u")]
-    for left, right in merges:
-        vocab[left + right] = len(vocab)
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    """A byte-level tokenizer that knows common English words, so that prompts take about as many tokens as elsewhere."""
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL))
+    trainer = trainers.BpeTrainer(
+        vocab_size=1200,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([_ENGLISH.read_text(encoding="utf-8"), *(20 * [_SAID])], trainer)
     return tokenizer
 
 
@@ -182,6 +185,9 @@ def llama(shape: Shape | None = None) -> onnx.ModelProto:
     head = draw.normal(0, shape.logit_scale * shape.hidden**-0.5, (shape.hidden, shape.vocab)).astype(
         np.float32
     )
+    for text, token in byte_tokenizer().get_vocab().items():
+        if not text.removeprefix("Ġ").isalpha() or not text.removeprefix("Ġ").isascii():
+            head[:, token] = 0  # hardly ever the likeliest: what it writes are letters, and it does not end
     node("MatMul", ["last_row", tensor("lm_head.weight", head)], ["logits"])
     return _model(shape, nodes, tensors)
 

@@ -1,11 +1,12 @@
 """The composition root: settings in, everything wired, out comes an App."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Backend
 from hutch.runtime.backend import LocalBackend
+from hutch.runtime.hardware import Inventory
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import SocketFolder
 from hutch.security.authn import Authenticator, Open, first_key
@@ -22,6 +23,7 @@ class App:
     backend: Backend
     authenticator: Authenticator
     new_key: str = ""
+    inventory: Inventory = field(default_factory=Inventory)
 
 
 def build(settings: Settings, address: places.Address) -> App:
@@ -35,5 +37,6 @@ def build(settings: Settings, address: places.Address) -> App:
         except BaseException:
             sockets.close()
             raise
-    scheduler = Scheduler(store, settings, sockets)
-    return App(settings, store, LocalBackend(scheduler, settings.load_timeout), authenticator, new_key)
+    inventory = Inventory()
+    backend = LocalBackend(Scheduler(store, settings, sockets, inventory), settings.load_timeout)
+    return App(settings, store, backend, authenticator, new_key, inventory)

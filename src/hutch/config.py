@@ -16,6 +16,7 @@ from pydantic_settings import (
 from hutch import places
 from hutch.core.durations import FOREVER, parse_keep_alive_s
 from hutch.core.errors import BadInput
+from hutch.core.hardware import parse_hardware
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
@@ -39,9 +40,21 @@ def _comma_list(value: object) -> object:
     )
 
 
+def _hardware(value: object) -> object:
+    try:
+        return parse_hardware(value)
+    except BadInput as error:
+        raise ValueError(f"{error.message}. {error.hint}".rstrip(". ")) from error
+
+
 DurationS = Annotated[float, BeforeValidator(_duration_s)]
 Size = Annotated[ByteSize, Field(ge=0, le=1 << 50)]  # 8G and 8GB are 8 * 10**9 bytes, 8GiB is 8 * 2**30
 _OTHER_NAMES = {"num_gpu": ("gpu_layers",)}
+_OTHER_PREFIXES = {
+    "auth": ("HUTCH",),
+    "hardware": ("HUTCH", "FOUNDRY"),
+    "onnx_runner": ("HUTCH",),
+}  # OLLAMA_AUTH steers Ollama's clients
 
 
 class Settings(BaseSettings):
@@ -64,6 +77,10 @@ class Settings(BaseSettings):
     max_vram: Size = ByteSize(0)  # GPU memory for all loaded models together; 0: no bound
     max_kv_cache: Size = ByteSize(0)  # memory for the contexts of each ONNX model; 0: for all of them in full
     gpu_overhead: Size = ByteSize(0)  # to be left free on each GPU
+    hardware: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_hardware)
+    ] = ()  # what to run models on, best first; none: what a model was made for, then the CPU
+    onnx_runner: Literal["auto", "onnxruntime", "genai", "onnxruntime-genai"] = "auto"
     flash_attention: bool | None = None  # None: where the engine thinks it pays
     kv_cache_type: KvType = "f16"
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
@@ -120,7 +137,7 @@ def file() -> Path:
 def variables(name: str) -> tuple[str, ...]:
     """The variables that set it, the strongest first."""
     names = (name, *_OTHER_NAMES.get(name, ()))
-    prefixes = ("HUTCH",) if name == "auth" else ("HUTCH", "OLLAMA")  # OLLAMA_AUTH steers Ollama's clients
+    prefixes = _OTHER_PREFIXES.get(name, ("HUTCH", "OLLAMA"))
     return tuple(f"{prefix}_{each.upper()}" for prefix in prefixes for each in names)
 
 

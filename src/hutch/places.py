@@ -171,6 +171,7 @@ _FOR_THE_SERVER = (
     "DEBUG",
     "FLASH_ATTENTION",
     "GPU_OVERHEAD",
+    "HARDWARE",
     "KEEP_ALIVE",
     "KV_CACHE_TYPE",
     "LLAMA_QUANTIZE",
@@ -186,6 +187,7 @@ _FOR_THE_SERVER = (
     "NUM_GPU",
     "NUM_PARALLEL",
     "NUM_THREAD",
+    "ONNX_RUNNER",
     "ORIGINS",
 )
 _FOR_ITS_DEVICES = (
@@ -200,11 +202,12 @@ _FOR_ITS_DEVICES = (
 
 def server_settings() -> tuple[str, ...]:
     """The environment variables set here that only a server heeds."""
-    ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA"))
-    said = (
-        name for name in ours if variable(name) and name != "OLLAMA_AUTH"
-    )  # which steers Ollama's clients
-    return (*said, *device_variables())
+    ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
+    theirs = [
+        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER")
+    ]  # the first steers Ollama's clients
+    theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
+    return (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
 
 
 def device_variables() -> tuple[str, ...]:

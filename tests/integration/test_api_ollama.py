@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import ollama
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import GREEDY, ask, own_models, running, serving
 
 SAY = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -25,13 +26,16 @@ def client(server: Server) -> Iterator[ollama.Client]:
         yield made
 
 
-class Animal(BaseModel):
+class Animal(BaseModel, extra="forbid"):
     """What a model is to fill in."""
 
-    name: str
-    legs: int
+    name: Annotated[
+        str, Field(max_length=12)
+    ]  # bounded, since a model of random weights sees no reason to end
+    legs: Annotated[int, Field(ge=0, le=8)]
 
 
+@EVERY_ENGINE
 def test_ollama_chats(client: ollama.Client) -> None:
     reply = client.chat(MODEL, SAY, options=FEW)
     assert reply.message.role == "assistant"
@@ -45,6 +49,7 @@ def test_ollama_chats(client: ollama.Client) -> None:
     assert reply.total_duration > (reply.eval_duration or 0) > 0
 
 
+@EVERY_ENGINE
 def test_ollama_streams_what_it_would_say_at_once(client: ollama.Client) -> None:
     for _ in range(2):  # the second time the prompt is cached, as it will be for the stream
         whole = client.chat(MODEL, SAY, options=FEW).message.content
@@ -55,6 +60,7 @@ def test_ollama_streams_what_it_would_say_at_once(client: ollama.Client) -> None
     assert all(chunk.created_at for chunk in chunks)
 
 
+@EVERY_ENGINE
 def test_ollamas_async_client_streams_and_asks_at_once(server: Server) -> None:
     async def use() -> tuple[str, list[str | None]]:
         async with ollama.AsyncClient(host=server.url) as client:
@@ -69,6 +75,7 @@ def test_ollamas_async_client_streams_and_asks_at_once(server: Server) -> None:
     assert all(replies)
 
 
+@EVERY_ENGINE
 def test_the_same_seed_gives_the_same_text_and_another_one_another(client: ollama.Client) -> None:
     def said(seed: int) -> str:
         options = {"seed": seed, "temperature": 2.0, "num_predict": 6, "top_k": 0, "top_p": 1.0}
@@ -86,6 +93,31 @@ def test_generate_ends_before_a_stop_text(client: ollama.Client) -> None:
     assert text.done_reason == "stop"
 
 
+@EVERY_ENGINE
+def test_an_answer_ends_before_a_stop_text_that_spans_its_tokens(client: ollama.Client) -> None:
+    usual = (
+        client.generate(MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "num_predict": 16}).response or ""
+    )
+    stop = usual[5:9]
+    reply = client.generate(
+        MODEL, "1, 2, 3, 4,", raw=True, options={**GREEDY, "num_predict": 16, "stop": [stop]}
+    )
+    assert reply.response == usual[: usual.index(stop)]
+    assert reply.done_reason == "stop"
+
+
+@EVERY_ENGINE
+def test_a_model_that_writes_nothing_is_loaded_by_its_engine(
+    client: ollama.Client, server: Server, request: pytest.FixtureRequest
+) -> None:
+    client.generate(MODEL, "")
+    assert running(server)[MODEL]["engine"] == {"gguf": "llama.cpp", "onnx": "onnxruntime"}[_engine(request)]
+
+
+def _engine(request: pytest.FixtureRequest) -> str:
+    return str(request.node.callspec.params["models_dir"])
+
+
 def test_raw_generates_from_the_prompt_as_it_stands(client: ollama.Client) -> None:
     raw = client.generate(MODEL, "The capital of France is", raw=True, options=FEW)
     cooked = client.generate(MODEL, "The capital of France is", options=FEW)
@@ -96,6 +128,7 @@ def test_raw_generates_from_the_prompt_as_it_stands(client: ollama.Client) -> No
     assert "Paris" in (raw.response or "")
 
 
+@EVERY_ENGINE
 def test_a_context_is_taken_up_where_it_was_left(client: ollama.Client) -> None:
     first = client.generate(MODEL, "My name is Ada. Say hello.", options=FEW)
     assert first.context
@@ -107,6 +140,7 @@ def test_a_context_is_taken_up_where_it_was_left(client: ollama.Client) -> None:
     assert second.prompt_eval_count > len(first.context)
 
 
+@EVERY_ENGINE
 def test_a_system_text_and_a_template_change_the_prompt(client: ollama.Client) -> None:
     plain = client.generate(MODEL, "Hi", options=FEW).prompt_eval_count
     told = client.generate(MODEL, "Hi", system="You are a pirate, and a very rude one.", options=FEW)
@@ -129,6 +163,7 @@ def test_json_is_json(client: ollama.Client) -> None:
         assert isinstance(json.loads(text or ""), dict)
 
 
+@EVERY_ENGINE
 def test_a_schema_is_kept(client: ollama.Client) -> None:
     schema = Animal.model_json_schema()
     prompt = [{"role": "user", "content": "Describe a dog as JSON with name and legs."}]
@@ -136,6 +171,7 @@ def test_a_schema_is_kept(client: ollama.Client) -> None:
     assert Animal.model_validate_json(reply.message.content or "")
 
 
+@EVERY_ENGINE
 def test_log_probabilities_come_with_each_token(server: Server) -> None:
     body = {"model": MODEL, "messages": SAY, "options": {"num_predict": 3, "temperature": 0}, "stream": False}
     reply = ask(server, "POST", "/api/chat", {**body, "logprobs": True, "top_logprobs": 2}).json
@@ -204,6 +240,7 @@ def test_pulling_what_is_here_succeeds_at_once(client: ollama.Client) -> None:
     assert [step.status for step in client.pull(MODEL, stream=True)][-1] == "success"
 
 
+@EVERY_ENGINE
 def test_an_empty_prompt_loads_and_a_keep_alive_of_nought_unloads(
     serve: Callable[..., Server], models_dir: Path
 ) -> None:
@@ -219,6 +256,7 @@ def test_an_empty_prompt_loads_and_a_keep_alive_of_nought_unloads(
             client.generate("nope", keep_alive=0)
 
 
+@EVERY_ENGINE
 def test_a_long_conversation_that_must_stay_whole_is_refused(server: Server) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "word " * 5000}], "truncate": False}
     reply = ask(server, "POST", "/api/chat", body)
@@ -245,6 +283,7 @@ def workshop(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield made
 
 
+@EVERY_ENGINE
 def test_a_copy_answers_and_can_be_deleted(workshop: ollama.Client) -> None:
     assert workshop.copy(MODEL, "copied").status == "success"
     assert {row.model for row in workshop.list().models} >= {MODEL, "copied:latest"}
@@ -254,6 +293,7 @@ def test_a_copy_answers_and_can_be_deleted(workshop: ollama.Client) -> None:
     assert not [row for row in workshop.ps().models if row.model == "copied:latest"]
 
 
+@EVERY_ENGINE
 def test_a_model_is_made_from_another_one(workshop: ollama.Client) -> None:
     made = workshop.create(
         "made",
@@ -294,6 +334,7 @@ def test_a_model_is_made_from_a_blob_that_was_sent(
     assert ask(house, "HEAD", path).status == 200
 
 
+@EVERY_ENGINE
 def test_a_long_conversation_loses_its_oldest_turns(workshop: ollama.Client) -> None:
     workshop.create("short", from_=MODEL, parameters={"num_ctx": 256})
     turns = [

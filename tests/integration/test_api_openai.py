@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import ollama
 import openai
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import ask, eventually, running
 
 
@@ -31,10 +31,13 @@ def gpt(server: Server) -> Iterator[openai.OpenAI]:
 class Animal(BaseModel):
     """What a model is to fill in."""
 
-    name: str
-    legs: int
+    name: Annotated[
+        str, Field(max_length=12)
+    ]  # bounded, since a model of random weights sees no reason to end
+    legs: Annotated[int, Field(ge=0, le=8)]
 
 
+@EVERY_ENGINE
 def test_openai_chats(gpt: openai.OpenAI) -> None:
     reply = gpt.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=4, temperature=0
@@ -47,6 +50,7 @@ def test_openai_chats(gpt: openai.OpenAI) -> None:
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + 4
 
 
+@EVERY_ENGINE
 def test_openai_streams_one_role_many_words_and_the_usage(gpt: openai.OpenAI) -> None:
     chunks = list(
         gpt.chat.completions.create(
@@ -66,6 +70,7 @@ def test_openai_streams_one_role_many_words_and_the_usage(gpt: openai.OpenAI) ->
     assert chunks[-1].usage.completion_tokens == 5
 
 
+@EVERY_ENGINE
 def test_openais_async_client_streams(server: Server) -> None:
     async def use() -> str:
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
@@ -91,6 +96,7 @@ def test_openai_completes_and_gives_log_probabilities(gpt: openai.OpenAI) -> Non
     assert "".join(chunk.choices[0].text for chunk in stream)
 
 
+@EVERY_ENGINE
 def test_openai_parses_a_schema(gpt: openai.OpenAI) -> None:
     reply = gpt.chat.completions.parse(
         model=MODEL,
@@ -131,6 +137,7 @@ def test_openai_embeds_as_numbers_and_as_bytes(gpt: openai.OpenAI, client: ollam
     assert list(client.embed(MODEL, "cat").embeddings[0]) == pytest.approx(vector, abs=1e-5)
 
 
+@EVERY_ENGINE
 def test_openai_lists_models(gpt: openai.OpenAI) -> None:
     assert [model.id for model in gpt.models.list()] == [MODEL]
     assert gpt.models.retrieve(MODEL).id == MODEL
@@ -142,6 +149,7 @@ def test_a_model_that_is_not_here_is_not_found_by_openai_either(gpt: openai.Open
     assert missing.value.code == "model_not_found"
 
 
+@EVERY_ENGINE
 def test_a_prompt_longer_than_the_context_is_a_bad_request_to_openai(gpt: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "word " * 5000}]
     for stream in (False, True):
@@ -161,6 +169,7 @@ def test_a_bad_request_names_its_parameter_to_openai(gpt: openai.OpenAI) -> None
     assert str(refusal.value.param).startswith("messages.0.content")
 
 
+@EVERY_ENGINE
 def test_a_gone_client_library_leaves_no_slot_behind(server: Server) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
         stream = gpt.chat.completions.create(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import (
     GREEDY,
     LONG,
@@ -41,6 +41,7 @@ def worker(server: Server) -> str:
     return path
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -68,6 +69,7 @@ def test_a_client_that_leaves_while_the_model_writes_frees_its_slot(
     eventually(lambda: not running(server)[MODEL]["busy"], 5, "the front knows")
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_while_its_prompt_is_read_stops_that_after_one_step(
     server: Server, worker: str, stream: bool
@@ -82,6 +84,7 @@ def test_a_client_that_leaves_while_its_prompt_is_read_stops_that_after_one_step
     eventually(lambda: not num_working(worker), IN_STEP_S + 2 * step_s, "the slot is free")
 
 
+@EVERY_ENGINE
 def test_a_client_that_leaves_while_it_waits_in_line_leaves_the_line(
     serve: Callable[..., Server], models_dir: Path
 ) -> None:
@@ -94,6 +97,7 @@ def test_a_client_that_leaves_while_it_waits_in_line_leaves_the_line(
     assert generate(server).status == 200
 
 
+@EVERY_ENGINE
 def test_a_client_that_leaves_while_the_model_loads_leaves_it_loaded(
     serve: Callable[..., Server], models_dir: Path
 ) -> None:
@@ -110,6 +114,7 @@ def test_a_client_that_leaves_while_the_model_loads_leaves_it_loaded(
     assert generate(server).status == 200
 
 
+@EVERY_ENGINE
 def test_a_client_that_reads_nothing_does_not_keep_others_from_their_answers(server: Server) -> None:
     body = json.dumps({"model": MODEL, "messages": SAY, "options": LONG}).encode()
     head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -122,6 +127,7 @@ def test_a_client_that_reads_nothing_does_not_keep_others_from_their_answers(ser
         assert generate(server).json["done"]
 
 
+@EVERY_ENGINE
 def test_twenty_requests_at_once_on_four_slots_are_all_answered_in_full(server: Server, worker: str) -> None:
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         replies = list(pool.map(lambda _: generate(server), range(20)))
@@ -142,6 +148,7 @@ def test_two_hundred_open_connections_do_not_stop_the_next_one(server: Server) -
             connection.close()
 
 
+@EVERY_ENGINE
 def test_one_connection_carries_request_after_request(server: Server) -> None:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
     texts = set()
@@ -164,6 +171,7 @@ def narrow(serve: Callable[..., Server], models_dir: Path) -> Server:
     return server
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
 def test_a_full_line_answers_503_and_says_when_to_come_back(narrow: Server, path: str) -> None:
     body = {"model": MODEL, "messages": SAY, "options": LONG, "stream": True}
@@ -179,6 +187,7 @@ def test_a_full_line_answers_503_and_says_when_to_come_back(narrow: Server, path
         assert second.result(20).status == 200
 
 
+@EVERY_ENGINE
 def test_a_cold_model_asked_for_by_many_at_once_is_loaded_once(
     serve: Callable[..., Server], models_dir: Path
 ) -> None:

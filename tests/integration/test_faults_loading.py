@@ -12,7 +12,7 @@ import pytest
 from hutch.core.errors import EngineFailed
 from hutch.engines.protocol import LaunchPlan
 from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import (
     GREEDY,
     LONG,
@@ -47,6 +47,7 @@ def room_for_one(serve: Callable[..., Server], two_names: Path) -> Server:
     return serve(two_names, MAX_LOADED_MODELS="1")
 
 
+@EVERY_ENGINE
 def test_a_second_model_takes_the_place_of_an_idle_one(room_for_one: Server) -> None:
     assert generate(room_for_one).status == 200
     pid = running(room_for_one)[MODEL]["pid"]
@@ -55,6 +56,7 @@ def test_a_second_model_takes_the_place_of_an_idle_one(room_for_one: Server) -> 
     assert not is_alive(pid)
 
 
+@EVERY_ENGINE
 def test_a_second_model_waits_until_the_busy_one_has_answered(room_for_one: Server) -> None:
     body = {"model": MODEL, "prompt": "Count.", "options": GREEDY | {"num_predict": 60}}
     with (
@@ -69,6 +71,7 @@ def test_a_second_model_waits_until_the_busy_one_has_answered(room_for_one: Serv
     assert list(running(room_for_one)) == [OTHER]
 
 
+@EVERY_ENGINE
 def test_two_models_answer_beside_each_other(serve: Callable[..., Server], two_names: Path) -> None:
     server = serve(two_names)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -80,6 +83,7 @@ def test_two_models_answer_beside_each_other(serve: Callable[..., Server], two_n
     assert children(server.process.pid) == {row["pid"] for row in rows.values()}
 
 
+@EVERY_ENGINE
 def test_a_model_leaves_when_its_keep_alive_is_over(room_for_one: Server) -> None:
     assert generate(room_for_one, keep_alive=0.3).status == 200
     pid = running(room_for_one)[MODEL]["pid"]
@@ -87,18 +91,21 @@ def test_a_model_leaves_when_its_keep_alive_is_over(room_for_one: Server) -> Non
     eventually(lambda: not is_alive(pid), 5, "its worker is gone")
 
 
+@EVERY_ENGINE
 def test_a_keep_alive_of_nought_unloads_right_after_the_answer(room_for_one: Server) -> None:
     reply = generate(room_for_one, keep_alive=0)
     assert reply.json["response"]
     eventually(lambda: not running(room_for_one), 5, "the model is unloaded")
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("keep_alive", [-1, "-1m", "100000h", 1e18])
 def test_a_model_can_be_kept_for_ever(room_for_one: Server, keep_alive: Any) -> None:
     assert generate(room_for_one, keep_alive=keep_alive, options={"num_predict": 1}).status == 200
     assert running(room_for_one)[MODEL]["expires_at"] > "2030"
 
 
+@EVERY_ENGINE
 def test_an_unload_in_mid_stream_lets_the_stream_end_first(room_for_one: Server) -> None:
     body = {"model": MODEL, "prompt": "Count.", "options": GREEDY | {"num_predict": 40}}
     with Streaming(room_for_one, "/api/generate", body) as stream:
@@ -110,6 +117,7 @@ def test_an_unload_in_mid_stream_lets_the_stream_end_first(room_for_one: Server)
     eventually(lambda: not running(room_for_one), 5, "the model is unloaded")
 
 
+@EVERY_ENGINE
 def test_a_model_deleted_in_mid_stream_answers_to_the_end_and_is_then_not_found(
     serve: Callable[..., Server], models_copy: Path
 ) -> None:
@@ -124,6 +132,7 @@ def test_a_model_deleted_in_mid_stream_answers_to_the_end_and_is_then_not_found(
     eventually(lambda: not running(server), 5, "the model is unloaded")
 
 
+@EVERY_ENGINE
 def test_a_larger_context_reloads_the_model_and_a_smaller_one_does_not(room_for_one: Server) -> None:
     assert generate(room_for_one, options={"num_predict": 1, "num_ctx": 512}).status == 200
     pid = running(room_for_one)[MODEL]["pid"]
@@ -229,6 +238,7 @@ def test_a_worker_that_does_not_load_in_time_is_ended(models_dir: Path, tmp_path
     asyncio.run(use())
 
 
+@EVERY_ENGINE
 def test_a_long_answer_ends_where_the_context_does(room_for_one: Server) -> None:
     body = {"model": MODEL, "prompt": "1 2 3 4 5 6 7 8 9", "raw": True, "options": LONG | {"num_ctx": 256}}
     assert ask(room_for_one, "POST", "/api/generate", {"model": MODEL, "keep_alive": 0}).status == 200

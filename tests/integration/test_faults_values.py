@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hutch.core.options import OPTION_TYPES
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import Reply, ask, generate, running
 
 PLAIN: dict[str, Any] = {"model": MODEL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
@@ -50,6 +50,7 @@ def loaded_for_good(server: Server) -> Iterator[Server]:
 RELOADING = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("option", sorted(set(OPTION_TYPES) - set(RELOADING)))
 def test_no_value_of_an_option_makes_the_server_or_its_worker_fail(
     loaded_for_good: Server, option: str
@@ -64,6 +65,7 @@ def test_no_value_of_an_option_makes_the_server_or_its_worker_fail(
     assert generate(loaded_for_good, options={"num_predict": 2}).status == 200
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("option", ["num_ctx", "num_batch", "num_thread", "main_gpu", "num_gpu"])
 def test_values_that_no_loaded_model_can_have_are_refused_by_name(server: Server, option: str) -> None:
     pid = running(server).get(MODEL, {}).get("pid")
@@ -92,6 +94,7 @@ def test_deep_and_repeating_schemas_are_refused_before_the_engine_sees_them(serv
         assert time.monotonic() - began < 2
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize(
     "schema",
     [

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import (
     GREEDY,
     LONG,
@@ -69,6 +69,7 @@ def killed_in_mid_stream(server: Server, path: str, body: dict[str, Any]) -> lis
     return events
 
 
+@EVERY_ENGINE
 def test_a_worker_killed_in_mid_stream_ends_an_ollama_stream_with_an_error_line(house: Server) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}], "options": LONG}
     events = killed_in_mid_stream(house, "/api/chat", body)
@@ -77,6 +78,7 @@ def test_a_worker_killed_in_mid_stream_ends_an_ollama_stream_with_an_error_line(
     assert events[-1]["hint"]
 
 
+@EVERY_ENGINE
 def test_a_worker_killed_in_mid_stream_ends_an_openai_stream_with_an_error_and_no_done(house: Server) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}], "stream": True}
     events = killed_in_mid_stream(house, "/v1/chat/completions", body | {"max_tokens": 2000})
@@ -85,6 +87,7 @@ def test_a_worker_killed_in_mid_stream_ends_an_openai_stream_with_an_error_and_n
     assert "[DONE]" not in events
 
 
+@EVERY_ENGINE
 def test_a_worker_killed_while_it_writes_fails_a_request_without_stream_with_502(house: Server) -> None:
     row = running(house)[MODEL]
     body = {"model": MODEL, "prompt": "Count.", "stream": False, "options": LONG}
@@ -96,6 +99,7 @@ def test_a_worker_killed_while_it_writes_fails_a_request_without_stream_with_502
         assert b"ended before the answer did" in reply.read()
 
 
+@EVERY_ENGINE
 def test_a_worker_killed_before_the_first_token_is_replaced_and_the_client_does_not_notice(
     house: Server,
 ) -> None:
@@ -109,6 +113,7 @@ def test_a_worker_killed_before_the_first_token_is_replaced_and_the_client_does_
     assert running(house)[MODEL]["pid"] != row["pid"]
 
 
+@EVERY_ENGINE
 def test_the_next_request_after_a_death_is_answered_and_the_dead_worker_is_reaped(house: Server) -> None:
     row = running(house)[MODEL]
     os.kill(row["pid"], signal.SIGKILL)
@@ -121,6 +126,7 @@ def test_the_next_request_after_a_death_is_answered_and_the_dead_worker_is_reape
     assert children(house.process.pid) == {model["pid"] for model in running(house).values()}
 
 
+@EVERY_ENGINE
 def test_two_deaths_in_a_row_are_survived(house: Server) -> None:
     for _ in range(2):
         os.kill(running(house)[MODEL]["pid"], signal.SIGKILL)
@@ -130,6 +136,7 @@ def test_two_deaths_in_a_row_are_survived(house: Server) -> None:
     assert generate(house).json["eval_count"] == GREEDY["num_predict"]
 
 
+@EVERY_ENGINE
 def test_another_model_notices_nothing_of_a_death(house: Server) -> None:
     for _ in range(2):  # the second time its prompt is cached, as it will be below
         alone = generate(house, OTHER, options=GREEDY | {"num_predict": 40}).json["response"]
@@ -183,6 +190,7 @@ def connects_as_nobody(path: str) -> bool:
     return status == 0
 
 
+@EVERY_ENGINE
 def test_another_user_cannot_connect_to_a_worker(house: Server) -> None:
     path = running(house)[OTHER]["socket"]
     assert len(os.fsencode(path)) < 100
@@ -224,6 +232,7 @@ def short_lived(models_dir: Path, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@EVERY_ENGINE
 def test_no_worker_outlives_a_server_that_is_killed(short_lived: Server) -> None:
     row = running(short_lived)[MODEL]
     short_lived.process.kill()
@@ -231,6 +240,7 @@ def test_no_worker_outlives_a_server_that_is_killed(short_lived: Server) -> None
     eventually(lambda: not is_alive(row["pid"]), 2, "the orphaned worker is gone")
 
 
+@EVERY_ENGINE
 def test_the_next_server_sweeps_the_socket_folder_of_one_that_was_killed(
     short_lived: Server, models_dir: Path, tmp_path: Path
 ) -> None:
@@ -243,6 +253,7 @@ def test_the_next_server_sweeps_the_socket_folder_of_one_that_was_killed(
         assert not Path(row["socket"]).parent.exists()
 
 
+@EVERY_ENGINE
 def test_a_server_that_is_told_to_stop_finishes_its_streams_and_leaves_nothing(short_lived: Server) -> None:
     row = running(short_lived)[MODEL]
     body = {"model": MODEL, "prompt": "Why is the sky blue?", "options": GREEDY | {"num_predict": 30}}

@@ -30,6 +30,7 @@ from hutch.core.backend import Backend
 from hutch.core.chat import Chunk, EmbedRequest, GenerateRequest, TokenLogprob, ToolCall
 from hutch.core.durations import parse_keep_alive_s
 from hutch.core.errors import BadInput
+from hutch.core.names import ModelName
 
 Render = Callable[[Chunk], JsonDict]
 
@@ -143,9 +144,13 @@ class OllamaChat:
         else:
             await self._backend.load(request.model, request.load, request.keep_alive_s)
             reason = "load"
-        return JSONResponse(
-            {"model": name, "created_at": now(), **empty, "done": True, "done_reason": reason}
-        )
+        reply = {"model": name, "created_at": now(), **empty, "done": True, "done_reason": reason}
+        return JSONResponse(reply | (self._hardware(request.model) if reason == "load" else {}))
+
+    def _hardware(self, name: ModelName) -> JsonDict:
+        """What an ONNX model runs on, and what was stepped down from. Clients of Ollama pass it over."""
+        rows = [row for row in self._backend.running() if row.model.name == name and row.hardware]
+        return {"hardware": dict(rows[0].hardware or {})} if rows else {}
 
     async def _rendered(self, name: str | None, request: GenerateRequest, empty: JsonDict) -> Response:
         """What the model would be sent. Nothing is generated."""

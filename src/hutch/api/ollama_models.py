@@ -317,4 +317,4 @@ def _running(row: Running) -> JsonDict:
         "slots": row.num_slots,
         "busy": row.busy_slots,
         "queued": row.queued,
-    }
+    } | ({"hardware": dict(row.hardware)} if row.hardware else {})

@@ -6,8 +6,7 @@ from typing import Any
 from hutch.core.errors import BadInput
 from hutch.core.listing import details_json
 from hutch.core.models import Model
-from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_tensor
-from hutch.formats.facts import Facts
+from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_runner, onnx_tensor
 from hutch.formats.gguf import GGUF
 from hutch.formats.onnx_model import OnnxModel
 from hutch.prompt import template
@@ -63,10 +62,9 @@ def _tensors(model: Model) -> Sequence[gguf.Tensor | onnx_tensor.Tensor]:
     return gguf.read(model.weights[0]).tensors
 
 
-def _metadata(facts: Facts, *, verbose: bool) -> JsonDict:
+def _metadata(facts: GGUF | OnnxModel, *, verbose: bool) -> JsonDict:
     if isinstance(facts, OnnxModel):
         return _onnx_metadata(facts)
-    assert isinstance(facts, GGUF)  # noqa: S101  # there are no others
     return {
         key: _shown(value, verbose=verbose)
         for key, value in facts.metadata.items()
@@ -76,6 +74,7 @@ def _metadata(facts: Facts, *, verbose: bool) -> JsonDict:
 
 def _onnx_metadata(facts: OnnxModel) -> JsonDict:
     """What the folder says, under the keys that a GGUF file has for it."""
+    runner = onnx_runner.runner_for(facts, facts.config.providers if facts.config else ())
     name, decoder = facts.architecture, facts.config.decoder if facts.config else None
     known = {
         "general.architecture": name,
@@ -88,6 +87,8 @@ def _onnx_metadata(facts: OnnxModel) -> JsonDict:
         f"{name}.attention.key_length": decoder and decoder.head_size,
         f"{name}.vocab_size": facts.config.vocab_size if facts.config else None,
         "onnx.parts": list(facts.config.other_parts) if facts.config else None,
+        "onnx.runner": runner.name,
+        "onnx.runner_reason": runner.reason,
     }
     return {key: value for key, value in known.items() if value}
 

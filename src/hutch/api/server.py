@@ -25,6 +25,7 @@ from hutch.api.activity import Activity, Counted
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
+from hutch.api.hardware import Hardware
 from hutch.api.ollama_chat import OllamaChat
 from hutch.api.ollama_models import OllamaModels
 from hutch.api.ollama_wire import OLLAMA
@@ -52,6 +53,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaChat(parts.backend).routes(),
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
+        *Hardware(parts.inventory, parts.settings).routes(),
         *ollama_cloud.routes(),
     )
     service = Service(parts.store.root, activity, lambda: described(routes))

@@ -254,6 +254,12 @@ COMMANDS = (
         "Show the settings, and where each comes from",
         (_arg("action", metavar="show", choices=("show",), help="show every setting"), _JSON),
     ),
+    Command(
+        "hardware",
+        "hutch.cli.hardware:hardware",
+        "Show processor, memory, GPUs and NPUs, and what can use them",
+        (_JSON,),
+    ),
     Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
     Command(
         "shims",

@@ -51,13 +51,16 @@ def ps(args: argparse.Namespace) -> None:
             model["name"],
             model["digest"][:12],
             columns.human_size(model["size"]),
-            processor(model["size"], model.get("size_vram") or 0),
+            runs_on(model),
             str(model.get("context_length") or ""),
             until(model.get("expires_at")),
         )
         for model in models
     ]
     plain.out(columns.table(("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"), rows))
+    for model in models:
+        for step in (model.get("hardware") or {}).get("fallbacks", ()):
+            plain.out(f"{model['name']} does not run on {step['provider']}: {step['reason']}")
 
 
 def stop(args: argparse.Namespace) -> None:
@@ -85,6 +88,15 @@ def rm(args: argparse.Namespace) -> None:
             partial(http.ask, "DELETE", "/api/delete", {"model": name}), "hutch.cli.local:delete", name
         )
         print(f"deleted '{name}'")
+
+
+def runs_on(model: dict[str, Any]) -> str:
+    """The processor column: of an ONNX model the provider, and the runner where it is not Hutch's own."""
+    hardware = model.get("hardware")
+    if not hardware or not hardware["provider"]:
+        return processor(model["size"], model.get("size_vram") or 0)
+    where = "100% CPU" if hardware["provider"] == "cpu" else str(hardware["provider"])
+    return where if hardware["runner"] == "onnxruntime" else f"{where}, GenAI"
 
 
 def processor(size_bytes: int, vram_bytes: int) -> str:

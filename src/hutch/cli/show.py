@@ -64,6 +64,7 @@ def _model(told: Mapping[str, Any], info: Mapping[str, Any]) -> Sequence[tuple[s
         ("context length", info.get(f"{architecture}.context_length")),
         ("embedding length", info.get(f"{architecture}.embedding_length")),
         ("quantization", details.get("quantization_level")),
+        ("runner", info.get("onnx.runner")),
         ("requires", told.get("requires")),
     )
     return [(name, str(value)) for name, value in rows if value]

@@ -27,3 +27,4 @@ class Action(enum.StrEnum):
     PULL_MODEL = "models.pull"
     PUSH_MODEL = "models.push"
     SEE_RUNNING = "running.see"
+    SEE_HARDWARE = "hardware.see"

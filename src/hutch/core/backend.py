@@ -1,10 +1,10 @@
 """The waist of the server: answers by model name."""
 
 import enum
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from hutch.core.access import Principal
 from hutch.core.chat import Chunk, Embeddings, EmbedRequest, GenerateRequest, LoadOptions
@@ -36,6 +36,9 @@ class Running:
     queued: int
     memory_bytes: int
     expires_at: datetime | None
+    hardware: Mapping[str, Any] | None = (
+        None  # of an ONNX model: what runs it, and what was stepped down from
+    )
 
 
 class Backend(Protocol):

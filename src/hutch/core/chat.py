@@ -76,6 +76,7 @@ class LoadOptions:
     num_batch: int | None = None
     num_gpu: int | None = None
     main_gpu: int | None = None
+    hardware: tuple[str, ...] | None = None  # what to run on, best first
     num_thread: int | None = None
     use_mmap: bool | None = None
     draft_num_predict: int | None = None

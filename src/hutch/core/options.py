@@ -6,6 +6,7 @@ from typing import Any
 
 from hutch.core.chat import LoadOptions, Sampling
 from hutch.core.errors import BadInput
+from hutch.core.hardware import parse_hardware
 
 OPTION_TYPES: Mapping[str, type] = MappingProxyType(
     {
@@ -13,6 +14,7 @@ OPTION_TYPES: Mapping[str, type] = MappingProxyType(
         "num_batch": int,
         "num_gpu": int,
         "main_gpu": int,
+        "hardware": str,
         "use_mmap": bool,
         "num_thread": int,
         "draft_num_predict": int,
@@ -62,9 +64,9 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "frequency_penalty": (-100, 100),
     }
 )
-_WORDS = {int: "integer", float: "number", bool: "boolean", list: "array of strings"}
+_WORDS = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array of strings"}
 _LOAD_NAMES = frozenset(
-    ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict")
+    ("num_ctx", "num_batch", "num_gpu", "main_gpu", "hardware", "use_mmap", "num_thread", "draft_num_predict")
 )
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1024
@@ -76,6 +78,8 @@ def typed_option(name: str, value: object) -> Any:
     kind = OPTION_TYPES[name]
     if kind is list:
         return _stops(value)
+    if kind is str:
+        return ",".join(parse_hardware(value))
     if isinstance(value, bool) is not (kind is bool) or not isinstance(value, bool | int | float):
         raise BadInput(f'option "{name}" must be of type {_WORDS[kind]}', param=name)
     if kind is bool:
@@ -93,6 +97,8 @@ def parse_option(name: str, text: str) -> Any:
         raise BadInput(f"unknown parameter '{name}'", hint=f"Known are: {', '.join(OPTION_TYPES)}.")
     if kind is list:
         return [text]
+    if kind is str:
+        return typed_option(name, text)
     value: object = None
     if kind is bool:
         value = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}.get(text.lower())
@@ -115,7 +121,9 @@ def split_options(options: Mapping[str, Any]) -> tuple[Sampling, LoadOptions]:
         if value is None or name not in OPTION_TYPES:
             continue
         known = typed_option(name, value)
-        if name in _LOAD_NAMES:
+        if name == "hardware":
+            load[name] = parse_hardware(known)
+        elif name in _LOAD_NAMES:
             load[name] = known
         elif name == "num_predict":
             run["max_tokens"] = known

@@ -61,7 +61,9 @@ class LaunchPlan:
     )
     providers: tuple[
         str, ...
-    ] = ()  # ONNX Runtime's execution providers, in the order to try; none: the CPU's
+    ] = ()  # ONNX Runtime's execution providers in the order to try, as `openvino:npu` or `cpu`; none: the CPU's
+    runner: str = ""  # which library runs an ONNX folder: onnxruntime or onnxruntime-genai
+    hardware: tuple[str, ...] = ()  # the preference that this plan was made for
 
     @property
     def num_gpu_layers(self) -> int:
@@ -78,15 +80,18 @@ class LaunchPlan:
     def loads(cls, line: bytes) -> "LaunchPlan":
         """Read what `dumps` wrote."""
         fields: Mapping[str, Any] = json.loads(line)
-        lists = {name: tuple(fields[name]) for name in ("adapters", "providers")}
+        lists = {name: tuple(fields[name]) for name in ("adapters", "providers", "hardware")}
         return cls(**{**fields, **lists, "endpoint": Endpoint(**fields["endpoint"])})
 
 
 ENGINES = {"llama.cpp": "hutch.engines.llama_cpp", "onnx": "hutch.engines.onnx.worker"}
 
+# Programs that say what an engine can use here. Each prints one line of JSON; what crashes in one crashes alone.
+PROBES = {"llama.cpp": "hutch.engines.llama_cpp_devices", "onnx": "hutch.engines.onnx.probe"}
+
 
 def engine_name(plan: LaunchPlan) -> str:
     """What `ps` calls the engine."""
     if plan.engine == "onnx":
-        return "onnxruntime"
+        return plan.runner or "onnxruntime"
     return f"llama-server ({plan.binary})" if plan.binary else "llama.cpp"

@@ -1,4 +1,4 @@
-"""What the front has to know of a model's file or folder, whichever format it has."""
+"""What running a model takes to know of its file or folder, whichever format it has."""
 
 from typing import Protocol
 
@@ -15,16 +15,8 @@ class Facts(Protocol):
         """The bytes of all its files."""
 
     @property
-    def parameter_count(self) -> int:
-        """The numbers in all its tensors."""
-
-    @property
     def context_length(self) -> int | None:
         """The longest context that the model was trained for, in tokens."""
-
-    @property
-    def embedding_length(self) -> int | None:
-        """The width of the model."""
 
     @property
     def block_count(self) -> int | None:

@@ -85,6 +85,7 @@ class GenAIConfig:
     other_parts: tuple[str, ...]
     filenames: tuple[str, ...]
     search: Mapping[str, Any]
+    providers: tuple[str, ...] = ()  # that the decoder was made for, in GenAI's words; none: the CPU
 
 
 def read(path: Path) -> GenAIConfig:
@@ -106,7 +107,14 @@ def read(path: Path) -> GenAIConfig:
         other_parts=tuple(part for part in parts if part != _DECODER),
         filenames=tuple(dict.fromkeys(_filenames(document))),
         search=MappingProxyType(_object(document, "search") if "search" in document else {}),
+        providers=tuple(_providers(decoder or {})),
     )
+
+
+def _providers(decoder: Mapping[str, Any]) -> Iterator[str]:
+    """The names in its provider options. Their shape has been checked."""
+    for provider in decoder.get("session_options", {}).get("provider_options", ()):
+        yield from provider if isinstance(provider, dict) else ()
 
 
 def _decoder(said: Mapping[str, Any]) -> Decoder:

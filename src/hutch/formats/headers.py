@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hutch.core.models import Model, ModelFile
 from hutch.formats import gguf, onnx_model
-from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
 from hutch.formats.onnx_model import OnnxModel
 
@@ -25,7 +24,7 @@ def header(path: Path) -> GGUF:
     return _header(path, info.st_ino, info.st_mtime_ns, info.st_size)
 
 
-def facts(model: Model) -> Facts:
+def facts(model: Model) -> GGUF | OnnxModel:
     """What the files of an opened model say. Raises FormatError."""
     return folder(model.files) if model.files else header(model.weights[0])
 

@@ -15,6 +15,7 @@ from hutch.formats import (
     genai_config,
     onnx,
     onnx_decoder,
+    onnx_runner,
     onnx_tensor,
     onnx_weights,
     tokenizer_files,
@@ -53,6 +54,7 @@ class OnnxModel:
     graphs: Mapping[str, ONNX]
     kv_element_bytes: int | None
     can_embed: bool
+    own_runner_problem: str = ""  # why Hutch's own runner cannot run it
 
     @property
     def architecture(self) -> str:
@@ -147,6 +149,7 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         encoder=encoder,
         graphs=graphs,
         kv_element_bytes=signature.kv_element_bytes if signature else None,
+        own_runner_problem=onnx_runner.problem(config, graphs) if config else "",
         can_embed=encoder is not None or (signature is not None and signature.has_hidden_states),
     )
 

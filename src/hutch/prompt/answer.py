@@ -6,12 +6,13 @@ For prompts that a TEMPLATE made: the marks to look for are the template's own. 
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
 from hutch.core.chat import Chunk, ToolCall
+from hutch.prompt.python_calls import begins_python, python_call
 
 _DECODER = json.JSONDecoder()
 _BARE = ("{", "[")  # markers that any JSON may begin with: then a call is all of the answer, or none of it
@@ -21,27 +22,46 @@ _TRIMMINGS = re.compile(r"</?[^<>\s]{1,64}>|\[/?\w{1,64}\]|```\w*|[\s,;()\[\]{}]
 _NAMES = ("name", "tool_name", "function")
 _ARGUMENTS = ("arguments", "parameters", "args")
 _MAX_DEPTH = 8
+# An object that is a call, up to where its arguments begin; and an object whose first key is known.
+_BESIDE = r'(?:"(?:id|type)"\s*:\s*"[^"\\]*"\s*,\s*)?'
+_BEGUN = re.compile(
+    rf'\{{\s*{_BESIDE}"(?:name|tool_name|function)"\s*:\s*"([^"\\]*)"\s*,\s*{_BESIDE}'
+    r'"(?:arguments|parameters|args)"\s*:\s*(?=\{)'
+)
+_FIRST_KEY = re.compile(r'\{\s*(?:\}|"((?:[^"\\]|\\.)*)"\s*:)')
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What an answer is taken apart by. `thinking`: the tags around thoughts; `tools`: the names that may be called."""
+    """What an answer is taken apart by. `thinking`: the tags around thoughts; `tools`: the names that may be called.
+
+    `others`: markers that may stand in the place of `marker`. `is_streamed`: arguments come in pieces, as they are written.
+    `has_python`: calls may be Python's, too.
+    """
 
     thinking: tuple[str, str] | None = None
     tools: frozenset[str] = frozenset()
     marker: str = "{"
     max_calls: int | None = None
+    others: tuple[str, ...] = ()
+    is_streamed: bool = False
+    has_python: bool = False
 
     @property
-    def tag(self) -> str:
-        """The marker, or the tag that it begins with: what models write after that is not always the same."""
-        match = _TAG.match(self.marker)
-        return match.group() if match else self.marker
+    def tags(self) -> list[str]:
+        """Each marker, or the tag that it begins with: what models write after that is not always the same."""
+        markers = [marker for marker in (self.marker, *self.others) if marker not in _BARE]
+        return [match.group() if (match := _TAG.match(marker)) else marker for marker in markers]
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether calls may be all of the answer, without a marker."""
+        return any(marker in _BARE for marker in (self.marker, *self.others))
 
     @property
     def tokens(self) -> list[str]:
         """Texts that may each be a single token, and must not be left out of the answer's text."""
-        return [*(self.thinking or ()), *([self.tag] if self.tools and self.tag not in _BARE else [])]
+        return [*(self.thinking or ()), *(self.tags if self.tools else [])]
 
 
 class Reader:
@@ -75,6 +95,15 @@ class Reader:
             thinking=chunk.thinking + thinking,
             tool_calls=chunk.tool_calls + calls,
         )
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call whose arguments are being written: where its object and they begin, and how far they were passed on."""
+
+    object_at: int
+    arguments_at: int
+    sent: int
 
 
 class _Stage(Enum):
@@ -131,13 +160,14 @@ class _Calls:
     def __init__(self, marks: Marks) -> None:
         self.num_calls = 0
         self._marks = marks
-        self._is_bare = marks.tag in _BARE
+        self._is_bare = marks.is_bare
         self._stage = _Stage.BEFORE
         self._held = ""
         self._from = 0  # what stands before this in `_held` is no call
+        self._open: _Open | None = None
 
     def feed(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
-        """What of this is said, and the calls that are complete."""
+        """What of this is said, and the calls that are complete, or begun."""
         if self._stage is _Stage.AFTER:
             return text, ()
         self._held += text
@@ -146,7 +176,7 @@ class _Calls:
             said, is_found = self._before_marker()
             if not is_found:
                 return said, ()
-        calls = tuple(self._complete()) if "}" in text else ()
+        calls = tuple(self._found(text))
         if self._is_bare and self._from:  # an object that is no call: then nothing is
             self._stage = _Stage.AFTER
             said, self._held = said + self._held, ""
@@ -154,14 +184,14 @@ class _Calls:
 
     def end(self) -> str:
         """What was held back and turned out to be no call."""
-        held, self._held = self._held, ""
+        held, self._held = self._held[self._open.sent if self._open else 0 :], ""
         if not self.num_calls:
             return held
         return _CLOSING.sub("", held, count=1).strip() if _TRIMMINGS.sub("", held) else ""
 
     def _before_marker(self) -> tuple[str, bool]:
         """What is said before the marker, and whether that is there: with it the calls begin."""
-        held, tag = self._held, self._marks.tag
+        held, tags = self._held, self._marks.tags
         if self._is_bare:
             begins = held.lstrip()
             if not begins:
@@ -169,19 +199,36 @@ class _Calls:
             if begins.startswith(_BARE):
                 self._stage = _Stage.INSIDE
                 return "", True
+            self._is_bare = False
+        if not tags:
             self._stage, self._held = _Stage.AFTER, ""
             return held, False
-        before, found, _ = held.partition(tag)
-        if found:
+        at = min((found for tag in tags if (found := held.find(tag)) >= 0), default=-1)
+        if at >= 0:
             self._stage = _Stage.INSIDE
+            before = held[:at]
         else:
-            before = held[: len(held) - _overlap(held, tag)]
+            before = held[: len(held) - max(_overlap(held, tag) for tag in tags)]
         self._held = held[len(before) :]
-        return before, bool(found)
+        return before, at >= 0
 
-    def _complete(self) -> Iterator[ToolCall]:
-        """Calls whose JSON is whole."""
-        while (at := self._held.find("{", self._from)) >= 0:
+    def _found(self, text: str) -> Iterator[ToolCall]:
+        """The calls that are complete or begun, now that this text has come."""
+        tag = next((tag for tag in self._marks.tags if self._held.startswith(tag)), "")
+        if self._marks.has_python and not self._open and begins_python(self._held, len(tag)):
+            if ")" in text:
+                yield from self._python(len(tag))
+        elif self._marks.is_streamed or "}" in text:
+            yield from self._objects()
+
+    def _objects(self) -> Iterator[ToolCall]:
+        """Calls whose JSON is whole, and pieces of one whose arguments have begun."""
+        while self._open or (at := self._held.find("{", self._from)) >= 0:
+            if self._open or (self._marks.is_streamed and (yield from self._begun(at))):
+                if (end := (yield from self._piece())) is None:
+                    return
+                self._held, self._from, self._open = self._held[end:], 0, None
+                continue
             try:
                 value, end = _DECODER.raw_decode(self._held, at)
             except (ValueError, RecursionError):
@@ -194,10 +241,54 @@ class _Calls:
                 continue
             self._held, self._from = self._held[end:], 0
             for name, arguments in found:
-                if self._marks.max_calls is None or self.num_calls < self._marks.max_calls:
-                    text = json.dumps(arguments, ensure_ascii=False)
-                    yield ToolCall(self.num_calls, f"call_{uuid.uuid4().hex[:24]}", name, text)
-                    self.num_calls += 1
+                yield from self._call(name, json.dumps(arguments, ensure_ascii=False))
+
+    def _begun(self, at: int) -> Generator[ToolCall, None, bool]:
+        """Whether the object there is a call whose arguments have begun; if so, its name is passed on."""
+        if self.num_calls == self._marks.max_calls:
+            return False
+        if (match := _BEGUN.match(self._held, at)) and match[1] in self._marks.tools:
+            name, arguments_at = match[1], match.end()
+        elif (match := _FIRST_KEY.match(self._held, at)) and match[1] not in _NAMES:
+            name, arguments_at = _longest(self._held[:at], self._marks.tools), at
+        else:
+            return False
+        if name:
+            self._open = _Open(at, arguments_at, arguments_at)
+            yield from self._call(name, "")
+        return bool(name)
+
+    def _piece(self) -> Generator[ToolCall, None, int | None]:
+        """What the open call's arguments grew by; where its object ends, or None where it goes on."""
+        call = self._open
+        if call is None:
+            return None
+        end = _object_end(self._held, call.arguments_at)
+        until = len(self._held) if end is None else end
+        if until > call.sent:
+            yield ToolCall(self.num_calls - 1, "", "", self._held[call.sent : until])
+            call.sent = until
+        return None if end is None else _object_end(self._held, call.object_at)
+
+    def _python(self, start: int) -> Iterator[ToolCall]:
+        """Calls in Python that are whole."""
+        while found := python_call(self._held, self._marks.tools, start):
+            end, name, arguments = found
+            self._held, start = self._held[end:], 0
+            yield from self._call(name, arguments)
+
+    def _call(self, name: str, arguments: str) -> Iterator[ToolCall]:
+        if self._marks.max_calls is None or self.num_calls < self._marks.max_calls:
+            yield ToolCall(self.num_calls, f"call_{uuid.uuid4().hex[:24]}", name, arguments)
+            self.num_calls += 1
+
+
+def _object_end(text: str, at: int) -> int | None:
+    """Where the JSON object ends that begins there; None where it is not whole."""
+    try:
+        return _DECODER.raw_decode(text, at)[1]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _named(value: Any, tools: frozenset[str], depth: int) -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from hutch.config import Settings
 from hutch.core.chat import LoadOptions
 from hutch.core.errors import NotBuilt
+from hutch.core.hardware import split_item
 from hutch.core.models import Model
 from hutch.core.options import split_options
 from hutch.engines.protocol import Endpoint, LaunchPlan
@@ -46,6 +47,7 @@ def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settin
     num_drafted = _num_drafted(model, options)
     if model.files:
         return _onnx_plan(facts, options, settings, num_ctx)
+    hardware = settings.hardware if options.hardware is None else options.hardware
     return LaunchPlan(
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
@@ -54,7 +56,8 @@ def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settin
         num_batch=max(num_batch, num_ubatch),
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
-        num_gpu=num_gpu,
+        num_gpu=layers_on_gpu(hardware, num_gpu),
+        hardware=hardware,
         gpu_overhead_bytes=settings.gpu_overhead,
         main_gpu=options.main_gpu,
         use_mmap=options.use_mmap,
@@ -68,6 +71,13 @@ def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settin
         context_shift=bool(options.shift),
         mean_pooling=not facts.is_embedding,
     )
+
+
+def layers_on_gpu(hardware: Sequence[str], num_gpu: int) -> int:
+    """How many layers a GGUF model has on the GPU, where the preference leaves that open: none if the CPU comes first."""
+    kinds = [split_item(item)[1] for item in hardware]
+    wants_cpu = "cpu" in kinds and "gpu" not in kinds[: kinds.index("cpu")]
+    return 0 if num_gpu < 0 and wants_cpu else num_gpu
 
 
 def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: int) -> LaunchPlan:
@@ -89,6 +99,7 @@ def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: 
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
         num_gpu=0,
+        hardware=settings.hardware if options.hardware is None else options.hardware,
         kv_cache_bytes=settings.max_kv_cache,
         is_whole_context=num_ctx == facts.context_length,
     )
@@ -116,12 +127,14 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
         return (
             fits
             and not asked.shift
+            and asked.hardware in (None, plan.hardware)
             and (asked.num_batch or plan.num_batch) == plan.num_batch
             and (asked.num_thread or plan.num_thread) == plan.num_thread
         )
     exact = (
         (asked.num_batch and max(asked.num_batch, plan.num_ubatch), plan.num_batch),
         (asked.num_gpu, plan.num_gpu),
+        (asked.hardware, plan.hardware),
         (asked.main_gpu, plan.main_gpu),
         (asked.use_mmap, plan.use_mmap),
         (asked.shift, plan.context_shift),

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hutch.core.durations import FOREVER
 from hutch.core.errors import EngineFailed, HutchError
 from hutch.engines.protocol import LaunchPlan
 from hutch.runtime.conversation import Voice
+from hutch.runtime.onnx_launch import RanOn
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
 from hutch.store import laid_out
@@ -44,6 +46,7 @@ class LoadedModel:
         self.memory_bytes = 0
         self.vram_bytes = 0  # at most, by the plan
         self.worker: Worker | None = None
+        self.ran_on: RanOn | None = None  # of an ONNX model: what runs it
         self._sockets = sockets
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -135,7 +138,19 @@ class LoadedModel:
     async def _launch(self, timeout_s: float) -> Worker:
         plan = with_endpoint(self.plan, self._sockets.next_endpoint())
         worker = Worker(plan, places.log_file(self.voice.model.name.short))
-        await worker.start(timeout_s)
+        try:
+            await worker.start(timeout_s)
+            if self.ran_on is not None:
+                self.ran_on = self.ran_on.by((await worker.client.get("/props"))["engine"])
+        except EngineFailed:
+            if self.ran_on is None or worker.crash is None or len(self.plan.providers) < 2:
+                raise
+            first, *others = self.plan.providers  # a provider's own code took the worker with it
+            self.ran_on = self.ran_on.without(
+                first, f"its worker crashed while it was loaded ({worker.crash})"
+            )
+            self.plan = replace(self.plan, providers=tuple(others))
+            return await self._launch(timeout_s)
         return worker
 
     async def _keep(self, timeout_s: float) -> None:

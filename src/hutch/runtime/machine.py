@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+from hutch.hardware import cgroup
+
 
 def memory_bytes() -> tuple[int, int]:
     """Free and total memory in bytes. Free counts what the system can give back at once."""
     total, free = _meminfo()
-    limit, used = _cgroup()
-    if limit and limit < total:
-        return max(0, min(free, limit - used)), limit
+    group = cgroup.limits(_read)
+    if 0 < group.memory_bytes < total:
+        return max(0, min(free, group.memory_bytes - group.memory_used_bytes)), group.memory_bytes
     return free, total
 
 
@@ -20,9 +22,9 @@ def num_cores() -> int:
         _read(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed
     }
     cores = len(siblings) if "" not in siblings else len(allowed)
-    quota = _read(Path("/sys/fs/cgroup/cpu.max")).split()
-    if len(quota) == 2 and quota[0].isdigit() and int(quota[1]):
-        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
+    quota = cgroup.limits(_read).cores
+    if quota is not None:
+        cores = min(cores, max(1, int(quota)))
     return max(1, cores)
 
 
@@ -40,17 +42,6 @@ def _meminfo() -> tuple[int, int]:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return total, total
     return 1 << 62, 1 << 62  # not known: refuse nothing for lack of memory
-
-
-def _cgroup() -> tuple[int, int]:
-    """The memory limit of this control group, and what of it is in use without reclaimable file pages."""
-    root = Path("/sys/fs/cgroup")
-    limit = _read(root / "memory.max")
-    if not limit.isdigit():
-        return 0, 0
-    stat = dict(line.split() for line in _read(root / "memory.stat").splitlines() if len(line.split()) == 2)
-    used = int(_read(root / "memory.current") or 0) - int(stat.get("inactive_file", 0))
-    return int(limit), max(0, used)
 
 
 def _read(path: Path) -> str:

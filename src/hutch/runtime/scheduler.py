@@ -19,10 +19,13 @@ from hutch.core.options import split_options
 from hutch.core.versions import check_requires
 from hutch.engines.protocol import engine_name
 from hutch.formats import headers
+from hutch.formats.onnx_model import OnnxModel
 from hutch.runtime import beside, machine
 from hutch.runtime.conversation import voice_of
+from hutch.runtime.hardware import Inventory, gguf_hardware
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
 from hutch.runtime.loaded import LoadedModel
+from hutch.runtime.onnx_launch import RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
@@ -47,8 +50,15 @@ class Library(Protocol):
 class Scheduler:
     """The table of loaded models."""
 
-    def __init__(self, library: Library, settings: Settings, sockets: SocketFolder) -> None:
+    def __init__(
+        self,
+        library: Library,
+        settings: Settings,
+        sockets: SocketFolder,
+        inventory: Inventory | None = None,
+    ) -> None:
         self._library = library
+        self._inventory = inventory or Inventory()
         self._settings = settings
         self._sockets = sockets
         self._residents = Residents()
@@ -146,6 +156,11 @@ class Scheduler:
         if plan.engine == "llama.cpp":
             binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
             plan = replace(plan, binary=binary)
+            await gguf_hardware(plan, self._inventory)
+        on_hardware = None
+        if isinstance(facts, OnnxModel):
+            on_hardware = await onnx_hardware(plan, facts, self._inventory, self._settings)
+            plan = on_hardware.plan
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
         need_bytes = memory_need_bytes(plan, facts, files)
@@ -159,6 +174,8 @@ class Scheduler:
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
+        if on_hardware is not None:
+            loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
         loaded.memory_bytes = need_bytes
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
@@ -174,6 +191,8 @@ class Scheduler:
             "loaded %s in %.2f s: %d slots of %d tokens",
             *(model.name.short, loaded.load_s, plan.num_slots, plan.num_ctx),
         )
+        for step in loaded.ran_on.steps_down if loaded.ran_on else ():
+            _log.warning("%s does not run on %s: %s", model.name.short, step.wanted, step.reason)
         return loaded
 
     def _free_vram_bytes(self) -> int:
@@ -246,7 +265,7 @@ def _describe(loaded: LoadedModel) -> Running:
     return Running(
         model=loaded.voice.model.stored,
         state=loaded.state,
-        engine=engine_name(loaded.plan),
+        engine=loaded.ran_on.runner if loaded.ran_on else engine_name(loaded.plan),
         pid=pid,
         socket=loaded.worker.plan.endpoint.label if loaded.worker else "",
         num_ctx=loaded.plan.num_ctx,
@@ -255,4 +274,5 @@ def _describe(loaded: LoadedModel) -> Running:
         queued=loaded.slots.num_queued,
         memory_bytes=(machine.resident_bytes(pid) if pid else None) or loaded.memory_bytes,
         expires_at=loaded.expires_at,
+        hardware=loaded.ran_on.told if loaded.ran_on else None,
     )

@@ -26,6 +26,7 @@ _POLL_S = 0.02
 _MAX_WORDS_BYTES = 64 << 10
 _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS)
 # How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
 # falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
 # ONNX Runtime's wheels send telemetry unless they are told not to before they are imported.
@@ -67,6 +68,13 @@ class Worker:
     def pid(self) -> int | None:
         """The process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def crash(self) -> str | None:
+        """The signal that ended it, where it was not Hutch that sent it."""
+        status = self._process.returncode if self._process else None
+        is_crash = status is not None and -status in _CRASHES
+        return signal.Signals(-status).name if is_crash and status is not None else None
 
     @property
     def client(self) -> WorkerClient:

@@ -7,12 +7,14 @@ import pytest
 
 from hutch.config import Settings
 from hutch.core.chat import LoadOptions
+from hutch.core.errors import NotBuilt
 from hutch.engines import llama_cpp
 from hutch.engines.protocol import Endpoint, LaunchPlan, engine_name
+from hutch.formats.encoder_config import EncoderConfig
 from hutch.formats.gguf import GGUF
 from hutch.runtime import machine
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
-from tests.unit.runtime.things import facts, model
+from tests.unit.runtime.things import facts, model, onnx_facts, onnx_model
 
 
 def plan(
@@ -189,3 +191,59 @@ def test_a_plan_arrives_as_it_was_sent() -> None:
     )
     assert LaunchPlan.loads(plan.dumps()) == plan
     assert engine_name(plan) == "onnxruntime"
+
+
+def onnx_plan(asked: LoadOptions | None = None, **settings: Any) -> LaunchPlan:
+    return launch_plan(onnx_model(), onnx_facts(), asked or LoadOptions(), Settings(**settings))
+
+
+def test_a_folder_of_onnx_is_launched_with_its_engine() -> None:
+    plain = onnx_plan(num_thread=3)
+    assert (plain.engine, plain.num_ctx, plain.num_slots, plain.num_thread) == ("onnx", 4096, 4, 3)
+    assert onnx_plan(LoadOptions(num_ctx=700)).num_ctx == 768
+    assert onnx_plan(LoadOptions(num_ctx=100_000)).num_ctx == 8192
+    assert onnx_plan(num_parallel=8).num_slots == 8
+    assert onnx_plan(LoadOptions(num_batch=64)).num_batch == 64
+
+
+def test_what_means_nothing_to_onnx_is_passed_over() -> None:
+    asked = LoadOptions(num_gpu=7, main_gpu=1, use_mmap=False, draft_num_predict=3)
+    assert onnx_plan(asked, kv_cache_type="q8_0") == onnx_plan()
+    assert serves(onnx_plan(), asked)
+
+
+def test_another_context_batch_or_count_of_threads_reloads_onnx() -> None:
+    loaded = onnx_plan(num_thread=2)
+    for asked in (LoadOptions(num_ctx=8192), LoadOptions(num_batch=9), LoadOptions(num_thread=1)):
+        assert not serves(loaded, asked)
+    assert serves(loaded, LoadOptions(num_ctx=100, num_batch=loaded.num_batch, num_thread=2))
+    assert serves(onnx_plan(LoadOptions(num_ctx=8192)), LoadOptions(num_ctx=100_000))
+
+
+def test_onnx_does_not_shift_its_context() -> None:
+    assert serves(onnx_plan(), LoadOptions(shift=False))
+    assert not serves(onnx_plan(), LoadOptions(shift=True))
+    with pytest.raises(NotBuilt, match="shift"):
+        onnx_plan(LoadOptions(shift=True))
+
+
+def test_onnx_keeps_the_numbers_of_its_graph_in_memory() -> None:
+    empty = memory_need_bytes(onnx_plan(num_parallel=1), onnx_facts(0, config=None))
+    per_token = 2 * 2 * 2 * 16 * 4  # keys and values, layers, heads, their size, float32
+    for num_parallel in (1, 4):
+        found = memory_need_bytes(onnx_plan(num_parallel=num_parallel), onnx_facts(1000))
+        assert found - empty == 1000 + per_token * 4096 * num_parallel
+
+
+def test_a_bound_on_the_cache_is_a_bound_on_the_need() -> None:
+    bounded = onnx_plan(max_kv_cache=1 << 20)
+    assert bounded.kv_cache_bytes == 1 << 20
+    empty = memory_need_bytes(bounded, onnx_facts(0, config=None))
+    assert memory_need_bytes(bounded, onnx_facts(0)) - empty == 1 << 20
+
+
+def test_an_encoder_of_onnx_takes_many_texts_at_once() -> None:
+    encoder = onnx_facts(config=None, encoder=EncoderConfig("bert", 16, 1, 128, is_reranker=False))
+    found = launch_plan(onnx_model(), encoder, LoadOptions(), Settings())
+    assert (found.num_ctx, found.num_ubatch, found.num_slots) == (128, 128, 16)
+    assert memory_need_bytes(found, encoder) == memory_need_bytes(found, onnx_facts(1000, config=None))

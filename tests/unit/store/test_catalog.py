@@ -118,8 +118,12 @@ def test_errors_name_the_file_the_entry_and_the_key(tmp_path: Path, text: str, w
             "my-model:latest",
         ),
         ("./x.gguf", Wanted("path", "./x.gguf"), "x:latest"),
-        ("pypi:x-y==1", Wanted("pypi-onnx", "pypi:x-y==1", members=(Member("x-y", "1", ""),)), "x-y"),
-        ("pypi:x==1/a/B/", Wanted("pypi-onnx", "pypi:x==1/a/B/", members=(Member("x", "1", "a/B"),)), "b"),
+        ("pypi:x-y==1", Wanted("pypi-onnx", "pypi:x-y==1", members=(Member("x-y", "1", ""),)), "x-y:latest"),
+        (
+            "pypi:x==1/a/B/",
+            Wanted("pypi-onnx", "pypi:x==1/a/B/", members=(Member("x", "1", "a/B"),)),
+            "b:latest",
+        ),
     ],
 )
 def test_sources_are_read_and_give_names(text: str, wanted: Wanted, derived: str) -> None:

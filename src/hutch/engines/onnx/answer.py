@@ -82,8 +82,7 @@ class Order:
     """A request, ready to be computed. `prompt` is never empty.
 
     `slot`: where its prefix may be cached, -1: anywhere, and then nothing is reused. `reuse`: the slot's tokens are of the
-    same principal. `num_predict`: at most so many tokens, -1: until the context is full. `num_keep`: how many of the
-    prompt's tokens stay where the context is shifted.
+    same principal. `num_predict`: at most so many tokens, -1: until the context is full.
     """
 
     prompt: Sequence[int]
@@ -91,7 +90,6 @@ class Order:
     output: Output
     eos: frozenset[int]
     num_predict: int = -1
-    num_keep: int = 0
     slot: int = -1
     reuse: bool = False
     constraint: Constraint | None = None

@@ -29,7 +29,7 @@ class Decoder(Memory, Protocol):
         """Put tokens into a row; the logits [vocab] after the last one, if wanted."""
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
-        """Put a token into each row from the first one on; the logits [rows, vocab]."""
+        """Put a token into each row from the first one on, -1: any token; the logits [rows, vocab]."""
 
 
 class Batcher:
@@ -64,6 +64,11 @@ class Batcher:
         """The slots whose rows have an answer."""
         return {row.slot for _, row in self._rows.busy}
 
+    @property
+    def num_written(self) -> dict[int, int]:
+        """How many tokens the answer in each of these slots has so far."""
+        return {row.slot: row.answer.num_predicted for _, row in self._rows.busy if row.answer is not None}
+
     def close(self) -> None:
         """End the thread after the step that runs. Answers that are not whole get no further events."""
         self._is_closed = True
@@ -88,7 +93,7 @@ class Batcher:
 
     def _receive(self) -> None:
         """Take what has come; with nothing to compute, wait for it."""
-        is_idle = not self._rows.busy
+        is_idle = not self._rows.busy and not self._waiting
         while True:
             try:
                 answer = self._inbox.get(block=is_idle)

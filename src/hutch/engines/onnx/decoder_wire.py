@@ -1,19 +1,18 @@
 """What a worker with a decoder answers, in llama-server's words. Knows no HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from hutch.core.errors import BadInput, ContextExceeded
+from hutch.engines.onnx.aids import Aids, Facts
 from hutch.engines.onnx.answer import Constraint, End, Event, Failed, Order
 from hutch.engines.onnx.batch import Batcher
+from hutch.engines.onnx.chat_writer import ChatWriter
 from hutch.engines.onnx.completion_writer import CompletionWriter, JsonDict
-from hutch.engines.onnx.guidance import Guidance
 from hutch.engines.onnx.requests import Completion
 from hutch.engines.onnx.sampling import Sampler
-from hutch.engines.onnx.text import Output, Tokens
+from hutch.engines.onnx.text import Output
 
 _LONG = 1 << 15  # characters: to take them apart would keep the event loop for some milliseconds
 
@@ -62,32 +61,22 @@ class Reply:
                 return
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the wire has to know of a model that is loaded. `engine`: who runs it, as `/props` says it."""
-
-    tokens: Tokens
-    tokenizer: Path
-    num_slots: int
-    num_ctx: int
-    vocab_size: int
-    engine: JsonDict
-
-
 class DecoderWire:
     """The routes of one decoder: `posts` and `gets` give JSON, `streams` give a `Reply`."""
 
     def __init__(self, batcher: Batcher, facts: Facts) -> None:
         self._batcher = batcher
         self._facts = facts
-        self._guidance: asyncio.Task[Guidance] | None = None  # made when it is first needed
+        self._aids = Aids(facts)
         self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
             "/tokenize": self._tokenize,
             "/detokenize": self._detokenize,
+            "/apply-template": self._apply_template,
         }
         self.gets: Mapping[str, Callable[[], Any]] = {"/props": self._props, "/slots": self._slots}
         self.streams: Mapping[str, Callable[[JsonDict], Awaitable[Reply]]] = {
             "/completion": self._completion,
+            "/v1/chat/completions": self._chat_completion,
         }
 
     def close(self) -> None:
@@ -96,11 +85,27 @@ class DecoderWire:
 
     async def _completion(self, body: JsonDict) -> Reply:
         asked = Completion.parse(body)
-        order = await self._order(asked)
+        facts = self._facts
+        preserved = {token for text in asked.preserved if (token := facts.tokens.id_of(text)) is not None}
+        order = await self._order(asked, preserved, await self._aids.constraint(asked))
         writer = CompletionWriter(asked, self._facts.tokens, len(order.prompt))
         return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
 
-    async def _order(self, asked: Completion) -> Order:
+    async def _chat_completion(self, body: JsonDict) -> Reply:
+        chat = await self._aids.chat()
+        turn = await asyncio.to_thread(chat.open, body)
+        asked = Completion.parse(_as_completion(body), (turn.prompt,))
+        order = await self._order(asked, turn.preserved, turn.constraint)
+        writer = ChatWriter(asked, self._facts.tokens, turn.reader(), self._facts.name)
+        return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
+
+    async def _apply_template(self, body: JsonDict) -> JsonDict:
+        chat = await self._aids.chat()
+        return {"prompt": await asyncio.to_thread(chat.prompt, body)}
+
+    async def _order(
+        self, asked: Completion, preserved: Collection[int], constraint: Constraint | None
+    ) -> Order:
         """Everything that can be wrong with a request is found here, before it waits for its turn."""
         facts = self._facts
         if asked.slot >= facts.num_slots:
@@ -118,17 +123,15 @@ class DecoderWire:
                 prompt_tokens=len(prompt),
                 num_ctx=facts.num_ctx,
             )
-        preserved = (facts.tokens.id_of(text) for text in asked.preserved)
         return Order(
             prompt=prompt,
             sampler=Sampler(asked.sampling, facts.vocab_size),
-            output=Output(facts.tokens, asked.stop, (token for token in preserved if token is not None)),
+            output=Output(facts.tokens, asked.stop, preserved),
             eos=facts.tokens.eos,
             num_predict=asked.num_predict,
-            num_keep=asked.num_keep,
             slot=asked.slot,
             reuse=asked.reuse,
-            constraint=await self._constraint(asked),
+            constraint=constraint,
         )
 
     async def _encoded(self, parts: Sequence[str | int]) -> list[int]:
@@ -136,15 +139,6 @@ class DecoderWire:
         if sum(len(part) for part in parts if isinstance(part, str)) < _LONG:
             return tokens.encode_mixed(parts)
         return await asyncio.to_thread(tokens.encode_mixed, parts)
-
-    async def _constraint(self, asked: Completion) -> Constraint | None:
-        if asked.json_schema is None and asked.grammar is None and asked.regex is None:
-            return None
-        if self._guidance is None:
-            facts = self._facts
-            made = asyncio.to_thread(Guidance, facts.tokenizer, facts.tokens, facts.vocab_size)
-            self._guidance = asyncio.create_task(made)
-        return await asyncio.to_thread(_constraint, await asyncio.shield(self._guidance), asked)
 
     async def _tokenize(self, body: JsonDict) -> JsonDict:
         content = body.get("content", "")
@@ -177,19 +171,26 @@ class DecoderWire:
         }
 
     def _slots(self) -> list[JsonDict]:
-        busy = self._batcher.busy_slots
+        written = self._batcher.num_written
         return [
-            {"id": slot, "n_ctx": self._facts.num_ctx, "is_processing": slot in busy}
+            {
+                "id": slot,
+                "n_ctx": self._facts.num_ctx,
+                "is_processing": slot in written,
+                "next_token": [{"n_decoded": written.get(slot, 0)}],
+            }
             for slot in range(self._facts.num_slots)
         ]
 
 
-def _constraint(guidance: Guidance, asked: Completion) -> Constraint:
-    if asked.json_schema is not None:
-        return guidance.json_schema(asked.json_schema)
-    if asked.grammar is not None:
-        return guidance.grammar(asked.grammar)
-    return guidance.regex(asked.regex or "")
+def _as_completion(body: JsonDict) -> JsonDict:
+    """A chat's body in the words of `/completion`. What its answer is held to is the chat's own affair."""
+    said = {name: value for name, value in body.items() if name not in ("json_schema", "grammar", "regex")}
+    if "n_predict" not in said:
+        said["n_predict"] = said.get("max_tokens", said.get("max_completion_tokens"))
+    if said.get("logprobs"):
+        said["n_probs"] = said.get("top_logprobs") or 1
+    return said
 
 
 def _piece(piece: bytes) -> str | list[int]:

@@ -1,12 +1,12 @@
 """Answers held to a form: JSON, a JSON Schema, a regular expression, a grammar. By llguidance, over a model's own tokens."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, grammar_from
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, grammar_from
 from numpy.typing import NDArray
 
 from hutch.core.errors import BadInput, EngineFailed
@@ -22,12 +22,9 @@ _HINT = "Leave the format out, or make it simpler."
 
 
 class Guidance:
-    """Makes constraints for one model. `path`: its tokenizer.json; `vocab_size`: how many logits it has.
+    """Makes constraints for one model; safe in threads. `vocab_size`: how many logits it has. Raises EngineFailed for one without an end."""
 
-    Raises EngineFailed for a tokenizer that llguidance cannot read, or one without an end of text.
-    """
-
-    def __init__(self, path: Path, tokens: Tokens, vocab_size: int) -> None:
+    def __init__(self, tokens: Tokens, vocab_size: int) -> None:
         if not tokens.eos:
             raise EngineFailed(
                 "the model names no token that ends an answer",
@@ -35,12 +32,11 @@ class Guidance:
             )
         self._tokens = tokens
         self._vocab_size = vocab_size
-        try:
-            self._tokenizer = LLTokenizer(
-                str(path), n_vocab=max(vocab_size, tokens.size), eos_token=sorted(tokens.eos)
-            )
-        except ValueError as error:
-            raise EngineFailed(f"this tokenizer cannot hold answers to a format: {error}") from error
+
+    @staticmethod
+    def inline(schema: Mapping[str, Any]) -> str:
+        """A JSON Schema as it stands in a Lark grammar. Raises BadInput."""
+        return f"%json {_dumped({**schema, 'x-guidance': {'whitespace_pattern': _JSON_SPACE}})}"
 
     def json_schema(self, schema: Mapping[str, Any] | bool) -> "Constraint":
         """Hold an answer to a JSON Schema; `{"type": "object"}` is any object. Raises BadInput for one that cannot be kept."""
@@ -65,16 +61,68 @@ class Guidance:
             raise _complaint("the grammar", str(error)) from error
         return self._start("the grammar", grammar)
 
+    def lark(self, text: str) -> "Constraint":
+        """Hold an answer to a grammar in Lark that was made here, of what a request asks for. Raises BadInput."""
+        _check_size("what the request asks for", text)
+        return self._start("what the request asks for", LLMatcher.grammar_from_lark(text))
+
     def literal(self, text: str) -> str:
         """A text as it stands in a Lark grammar: the token of that name where it is a special one, else its characters."""
         token = self._tokens.id_of(text)
         return f"<[{token}]>" if token in self._tokens.special else json.dumps(text)
+
+    @cached_property
+    def _tokenizer(self) -> LLTokenizer:
+        """Takes some tenths of a second to make, which a conversation without a format need not wait for."""
+        return LLTokenizer(
+            TokenizerWrapper(_Vocabulary(self._tokens)),
+            n_vocab=max(self._vocab_size, self._tokens.size),
+            eos_token=sorted(self._tokens.eos),
+        )
 
     def _start(self, what: str, grammar: str) -> "Constraint":
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             raise _complaint(what, matcher.get_error())
         return Constraint(matcher, self._vocab_size, self._tokens.eos)
+
+
+class _Vocabulary:
+    """Tokens as llguidance asks for them.
+
+    Its own reader of tokenizer.json takes every added token in angle brackets for a special one, such as Qwen's `<tool_call>`:
+    the mask allows it where that text is wanted, and it is then refused (llguidance 1.9.1).
+    """
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.eos_token_id = min(tokens.eos)
+        self.bos_token_id = tokens.bos
+        self.tokens = [tokens.bytes_of(token) for token in range(tokens.size)]
+        self.special_token_ids = sorted(tokens.special | tokens.eos)
+        self._encode = tokens.encode
+        self._longest = max(map(len, self.tokens))
+        self._by_bytes = {
+            said: token for token, said in enumerate(self.tokens) if token not in tokens.special
+        }
+
+    def __call__(self, text: bytes) -> list[int]:
+        """The tokens of a text in the middle of another, which is what a format forces."""
+        for before in ("", "\n"):  # a line's end keeps off the space that some tokenizers put before a text
+            lead = self._encode(before, parse_special=False)
+            ids = self._encode(before + text.decode(), parse_special=False)[len(lead) :]
+            if b"".join(self.tokens[token] for token in ids) == text:
+                return ids
+        return list(self._greedy(text))  # the tokenizer changes the text, say into lower case
+
+    def _greedy(self, text: bytes) -> Iterator[int]:
+        at = 0
+        while at < len(text):
+            sizes = range(min(self._longest, len(text) - at), 0, -1)
+            size = next((size for size in sizes if text[at : at + size] in self._by_bytes), 0)
+            if not size:
+                return
+            yield self._by_bytes[text[at : at + size]]
+            at += size
 
 
 class Constraint:

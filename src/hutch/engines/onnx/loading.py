@@ -5,50 +5,51 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from hutch.core.errors import BadInput, EngineFailed
+from hutch.engines.onnx import runner
+from hutch.engines.onnx.aids import Facts
 from hutch.engines.onnx.batch import Batcher
-from hutch.engines.onnx.decoder_wire import DecoderWire, Facts
-from hutch.engines.onnx.session import Decoder
+from hutch.engines.onnx.decoder_wire import DecoderWire
 from hutch.engines.onnx.text import Tokens
 from hutch.engines.protocol import LaunchPlan
-from hutch.formats import genai_config
+from hutch.formats import genai_config, tokenizer_files
 
 
 async def load(plan: LaunchPlan) -> DecoderWire:
     """Load the model of a plan. Raises HutchError."""
-    folder = Path(plan.weights)
-    decoder, tokens = await asyncio.to_thread(_open, folder, plan)
+    decoder, facts = await asyncio.to_thread(_open, Path(plan.weights), plan)
     num_tokens = plan.kv_cache_bytes // decoder.token_bytes or plan.num_slots * decoder.num_ctx
-    batcher = Batcher(decoder, num_tokens, plan.num_batch)
-    engine = {
-        "name": "onnxruntime",
-        "version": ort.__version__,
-        "providers": ["cpu"],
-        "fallbacks": [],
-    }
-    facts = Facts(
-        tokens,
-        folder / "tokenizer.json",
-        plan.num_slots,
-        decoder.num_ctx,
-        decoder.vocab_size,
-        engine,
-    )
-    return DecoderWire(batcher, facts)
+    return DecoderWire(Batcher(decoder, num_tokens, plan.num_batch), facts)
 
 
-def _open(folder: Path, plan: LaunchPlan) -> tuple[Decoder, Tokens]:
+def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
     config = genai_config.read(folder / genai_config.NAME)
-    if config.decoder is None or config.other_parts:
-        raise BadInput("this model has parts that Hutch's own runner cannot run")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = plan.num_thread
-    try:
-        session = ort.InferenceSession(
-            str(folder / config.decoder.filename), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise EngineFailed(f"ONNX Runtime cannot load the model: {error}") from error
     num_ctx = min(plan.num_ctx, config.context_length)
-    decoder = Decoder(session, config.decoder, plan.num_slots, num_ctx)
-    return decoder, Tokens(folder / "tokenizer.json", config.eos_token_ids)
+    wanted = runner.Wanted(
+        *(folder, config, max(2, plan.num_slots), num_ctx, plan.num_thread),  # a step may need a row more
+        runner=plan.runner or runner.OURS,
+        providers=plan.providers,
+    )
+
+    def options() -> ort.SessionOptions:
+        made = ort.SessionOptions()
+        made.intra_op_num_threads = plan.num_thread
+        return made
+
+    opened = runner.open_decoder(wanted, options)
+    files = {path.name: path for path in folder.iterdir()}
+    tokens = Tokens(files[tokenizer_files.NAME], config.eos_token_ids)
+    named = {"bos_token": config.bos_token_id, "eos_token": next(iter(config.eos_token_ids), None)}
+    facts = Facts(
+        name=folder.name,
+        tokens=tokens,
+        tokenizer=files[tokenizer_files.NAME],
+        template=tokenizer_files.read(files).chat_template,
+        template_tokens={
+            name: tokens.bytes_of(token).decode() for name, token in named.items() if token is not None
+        },
+        num_slots=plan.num_slots,
+        num_ctx=opened.decoder.num_ctx,
+        vocab_size=opened.decoder.vocab_size,
+        engine=opened.report,
+    )
+    return opened.decoder, facts

@@ -28,7 +28,6 @@ class Completion:
     prompt: tuple[str | int, ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
     num_predict: int = -1
-    num_keep: int = 0
     stop: tuple[str, ...] = ()
     preserved: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | bool | None = None
@@ -60,7 +59,6 @@ class Completion:
             prompt=_prompt(body.get("prompt")) if prompt is None else prompt,
             sampling=_sampling(body),
             num_predict=_number(body, "n_predict", -1, -1, _MAX_PREDICT),
-            num_keep=_number(body, "n_keep", 0, -1, _MAX_PREDICT),
             stop=_texts(body, "stop", _MAX_STOPS),
             preserved=_texts(body, "preserved_tokens", _MAX_PRESERVED),
             is_stream=_of(body, "stream", bool, False),

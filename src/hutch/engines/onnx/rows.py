@@ -22,6 +22,7 @@ class Memory(Protocol):
 
     num_rows: int
     num_ctx: int
+    min_rows: int  # a step needs so many
 
     def free(self, row: int) -> None:
         """Give a row's memory back."""
@@ -60,8 +61,8 @@ class Row:
 
     @property
     def next_token(self) -> int:
-        """What the next step puts into it. Where it only lies between others that is a token of no meaning."""
-        return self.tokens[self.num_held] if self.is_decoding else 0
+        """What the next step puts into it; -1 where it only lies between others."""
+        return self.tokens[self.num_held] if self.is_decoding else -1
 
     def hold(self, num_held: int) -> None:
         """So many tokens are in it now."""
@@ -133,7 +134,9 @@ class Rows:
         if len(decoding) <= decoding[-1] - decoding[0]:
             self._compact(decoding)
             decoding = [index for index, row in enumerate(self._rows) if row.is_decoding]
-        return decoding[0], self._rows[decoding[0] : decoding[-1] + 1]
+        num = max(decoding[-1] + 1 - decoding[0], self._memory.min_rows)
+        first = min(decoding[0], len(self._rows) - num)
+        return first, self._rows[first : first + num]
 
     def _compact(self, decoding: Sequence[int]) -> None:
         """Move the last row into the first gap, once that gap has cost about as much as moving costs."""

@@ -23,7 +23,7 @@ SPECIAL = ["<|bos|>", "<|im_start|>", "<|im_end|>", "<|tool|>"]
 PLAIN_ADDED = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 
 
-def byte_level(folder: Path, *, adds_bos: bool = False) -> Path:
+def byte_level(folder: Path, *, adds_bos: bool = False, is_lower: bool = False) -> Path:
     """As GPT-2, Llama 3, Qwen and SmolLM: any byte is a token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -35,6 +35,8 @@ def byte_level(folder: Path, *, adds_bos: bool = False) -> Path:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
+    if is_lower:
+        tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.add_tokens([AddedToken(each, normalized=False) for each in PLAIN_ADDED])
     if adds_bos:
         tokenizer.post_processor = processors.TemplateProcessing(

@@ -43,9 +43,9 @@ def tokens(path: Path) -> Tokens:
 
 
 @pytest.fixture(scope="module")
-def guidance(path: Path, tokens: Tokens) -> Guidance:
+def guidance(tokens: Tokens) -> Guidance:
     """What makes constraints over it."""
-    return Guidance(path, tokens, tokens.size + PADDING)
+    return Guidance(tokens, tokens.size + PADDING)
 
 
 def written(constraint: Constraint, tokens: Tokens, seed: int, num_tokens: int = 400) -> str:
@@ -235,15 +235,22 @@ def test_constraints_of_one_model_know_nothing_of_each_other(guidance: Guidance,
 
 def test_a_model_without_an_end_is_refused(path: Path) -> None:
     with pytest.raises(EngineFailed, match="ends an answer"):
-        Guidance(path, Tokens(path), 500)
+        Guidance(Tokens(path), 500)
 
 
-def test_a_sentence_piece_vocabulary_can_be_guided(tmp_path: Path) -> None:
-    path = made.sentence_piece(tmp_path)
-    tokens = Tokens(path, eos=[2])
-    constraint = Guidance(path, tokens, tokens.size).regex(" hello é")
+def forced(tokens: Tokens, text: str) -> str:
+    """What is written where only one text is allowed, and always the last token that is."""
+    constraint = Guidance(tokens, tokens.size).regex(text)
     said: list[int] = []
     while not constraint.is_complete:
         said.append(int(np.flatnonzero(constraint.mask())[-1]))
         constraint.accept(said[-1])
-    assert tokens.decode(said) == " hello é"
+    return tokens.decode(said)
+
+
+def test_a_sentence_piece_vocabulary_can_be_guided(tmp_path: Path) -> None:
+    assert forced(Tokens(made.sentence_piece(tmp_path), eos=[2]), " hello é world") == " hello é world"
+
+
+def test_a_tokenizer_that_changes_texts_can_be_guided(tmp_path: Path) -> None:
+    assert forced(Tokens(made.byte_level(tmp_path, is_lower=True), eos=[2]), "The Quick É") == "The Quick É"

@@ -169,6 +169,18 @@ def test_what_is_out_of_range_is_refused_by_name(params: dict[str, Any], message
         drawn(FOUR, **params)
 
 
+def test_a_large_vocabulary_is_drawn_from_as_a_small_one() -> None:
+    shares = np.full(70_001, 1e-12, np.float32)
+    shares[[5, 300, 65_535, 70_000]] = 0.5, 0.25, 0.15, 0.1
+    assert_drawn(drawn(np.log(shares)), {5: 0.5, 300: 0.25, 65_535: 0.15, 70_000: 0.1})
+
+
+def test_every_token_can_be_drawn_from_a_flat_distribution() -> None:
+    found = drawn(np.zeros(1000, np.float32))
+    blocks = Counter(token // 250 for token in found.elements())
+    assert_drawn(blocks, dict.fromkeys(range(4), 0.25))
+
+
 def test_the_logits_stay_as_they_are() -> None:
     before = FOUR.copy()
     drawn(FOUR, [0, 1], np.array([True, True, False, True]), repeat_penalty=2.0, logit_bias=((1, 3.0),))

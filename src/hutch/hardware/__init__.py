@@ -1,0 +1,1 @@
+"""What this machine has: processor, memory, GPUs, NPUs. Reads what the system shows; imports no inference library."""
