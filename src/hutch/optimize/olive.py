@@ -20,8 +20,8 @@ from hutch.optimize.variant import Variant, in_folder
 from hutch.store.lock import Lock
 
 PREFIX = "olive:"
-# Olive 0.13 looks for a module of the model builder that later ones lack, and forgets to ask for requests.
-_REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai==0.15.2", "requests")
+# Olive 0.13 calls the model builder as it was up to 0.14 (0.15 and 0.18 fail), and forgets to ask for requests.
+_REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai==0.14.1", "requests")
 _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
