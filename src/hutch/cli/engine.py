@@ -3,21 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from hutch import config, places
-from hutch.cli import columns, plain
-from hutch.core import models
+from hutch.cli import columns, plain, steps
 from hutch.core.errors import BadInput
 from hutch.runtime import machine
 from hutch.store import installed
 from hutch.store.engines import build as building
-
-_EVERY = 10  # of a hundred: how often a build tells how far it is where there is no terminal
 
 
 def engine(args: argparse.Namespace) -> None:
@@ -54,7 +47,9 @@ def _build(args: argparse.Namespace) -> None:
     name = installed.checked_name(args.name or kind)
     if args.jobs is not None and not 1 <= args.jobs <= 1024:
         raise BadInput("--jobs takes a number from 1 to 1024")
-    _show(building.build(places.engines(), name, kind, args.jobs or machine.num_cores()))
+    with steps.shown() as tell:
+        for report in building.build(places.engines(), name, kind, args.jobs or machine.num_cores()):
+            tell(report)
     installed.use(places.engines(), name)
     _tell(args, name)
 
@@ -73,43 +68,3 @@ def _tell(args: argparse.Namespace, name: str) -> None:
 
 def _configured() -> Path | None:
     return config.load().llama_server
-
-
-def _show(reports: Iterable[models.Progress]) -> None:
-    """A bar for each long step on a terminal, a line now and then elsewhere. Bytes are told in MB."""
-    if not sys.stderr.isatty():
-        _show_lines(reports)
-        return
-    bar = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*bar, console=Console(stderr=True, highlight=False)) as progress:
-        tasks = {}
-        for report in reports:
-            if report.status not in tasks:
-                tasks[report.status] = progress.add_task(_status(report), total=None)
-            done, total = _counted(report)
-            progress.update(tasks[report.status], completed=done, total=total)
-
-
-def _show_lines(reports: Iterable[models.Progress]) -> None:
-    last: tuple[str, int] = ("", 0)
-    for report in reports:
-        done, total = _counted(report)
-        tenth = done * 100 // total // _EVERY if total else 0
-        if (report.status, tenth) != last:
-            print(_status(report) + (f" {done} of {total}" if total else ""), file=sys.stderr, flush=True)
-        last = (report.status, tenth)
-
-
-def _status(report: models.Progress) -> str:
-    return f"{report.status} (MB)" if report.digest else report.status
-
-
-def _counted(report: models.Progress) -> tuple[int, int | None]:
-    unit = 10**6 if report.digest else 1
-    total = None if report.total is None else max(1, report.total // unit)
-    return (report.completed or 0) // unit, total

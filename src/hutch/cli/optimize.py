@@ -1,0 +1,179 @@
+"""`hutch optimize`: makes variants of a model, and takes the fastest one that is close enough to it."""
+
+import argparse
+import json
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hutch import places
+from hutch.cli import columns, plain, side, steps
+from hutch.cli.steps import Tell
+from hutch.core.errors import BadInput, HutchError, NotBuilt
+from hutch.core.models import Progress
+from hutch.core.names import ModelName
+from hutch.optimize import picture, source, texts, variant
+from hutch.optimize.choice import Outcome
+from hutch.optimize.gate import Gate
+from hutch.optimize.olive import PREFIX, run_recipe
+from hutch.optimize.records import Records
+from hutch.optimize.search import Report, Search, Wanted
+from hutch.optimize.source import Source
+from hutch.store.local import local_store
+
+_HEADS = ("VARIANT", "SIZE", "FIRST TOKEN", "DECODE", "8 AT ONCE", "MEMORY", "MEAN KL", "TOP-1", "")
+
+
+def optimize(args: argparse.Namespace) -> int:
+    """Make one variant, search among all, or tell of earlier searches."""
+    if args.history:
+        return _history(args)
+    if not args.model:
+        raise BadInput("hutch optimize needs a model", hint="Run 'hutch optimize --help'.")
+    if not side.is_here():
+        raise NotBuilt("a model is optimised on the machine that has it", hint="Run this command there.")
+    gate = Gate(
+        **{
+            key: value
+            for key, value in (("max_mean_kl", args.max_kl), ("min_top1", args.min_top1))
+            if value is not None
+        }
+    )
+    given = texts.of_file(Path(args.data).expanduser()) if args.data else texts.built_in()
+    store = local_store()
+    found = source.find(args.model, store)
+    target = _target(args, found)
+    if args.recipe:
+        return _by_recipe(args, found, target)
+    search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
+    with steps.shown() as tell:
+        report: Report = _follow(search.run(), tell)
+        created = _create(report, found, target, tell)
+    return _finish(args, search, report, created)
+
+
+def _root() -> Path:
+    return places.home() / "optimize"
+
+
+def _target(args: argparse.Namespace, found: Source) -> ModelName | None:
+    """The name that the variant is to get; None for a search that only tells."""
+    if args.to:
+        return ModelName.parse(args.to)
+    if not (args.quant or args.recipe):
+        return None
+    if found.name is None:
+        raise BadInput("a variant of a folder needs a name", hint="Give one with --to NAME.")
+    word = args.quant.lower() if args.quant else "olive"
+    return found.name._replace(tag=f"{found.name.tag}-{args.format or 'onnx'}-{word}")
+
+
+def _follow(work: Generator[Progress, None, Any], tell: Tell) -> Any:
+    while True:
+        try:
+            tell(next(work))
+        except StopIteration as end:
+            return end.value
+
+
+def _create(report: Report, found: Source, target: ModelName | None, tell: Tell) -> ModelName | None:
+    """Give the chosen variant its name, where one was asked for."""
+    if target is None or report.made is None:
+        return None
+    for step in variant.put(local_store(), target, report.made, found.name):
+        tell(step)
+    return target
+
+
+def _finish(args: argparse.Namespace, search: Search, report: Report, created: ModelName | None) -> int:
+    said = {**report.as_json(), "created": created.short if created else None}
+    kept = Records(_root()).keep_search(said)
+    drawing = Path(args.picture).expanduser() if args.picture else kept.with_suffix(".svg")
+    title = f"{report.source} on {said['machine']['processor']}, {said['machine']['cores']} cores"
+    drawing.write_text(picture.svg(title, report.outcomes, report.gate, report.chosen), encoding="utf-8")
+    search.clean()
+    if args.json:
+        print(json.dumps({"id": kept.stem, **said, "picture": str(drawing)}, indent=2, ensure_ascii=False))
+    else:
+        plain.out(columns.table(_HEADS, [_row(each, report.chosen) for each in report.outcomes]))
+        print(f"\ngate: {report.gate}")
+        plain.out(_verdict(report, created))
+        plain.out(f"picture: {drawing}")
+    return 0 if report.chosen else HutchError.exit_code
+
+
+def _row(outcome: Outcome, chosen: Outcome | None) -> tuple[str, ...]:
+    speed, accuracy = outcome.speed, outcome.accuracy
+    timed = (
+        (
+            f"{speed.first_token_s * 1000:.0f} ms",
+            f"{speed.decode_tps:.0f} tok/s",
+            f"{speed.total_tps:.0f} tok/s",
+            columns.human_size(speed.memory_bytes),
+        )
+        if speed
+        else ("-", "-", "-", "-")
+    )
+    compared = (f"{accuracy.mean_kl:.4f}", f"{accuracy.top1:.3f}") if accuracy else ("-", "-")
+    said = outcome.problem or "; ".join(outcome.objections)
+    word = "chosen" if outcome is chosen else f"fails: {said}" if said else "passes"
+    size = columns.human_size(outcome.size_bytes) if outcome.size_bytes else "-"
+    return (outcome.name, size, *timed, *compared, word)
+
+
+def _verdict(report: Report, created: ModelName | None) -> str:
+    if report.chosen is None:
+        return "no variant passes the gate, so none was made: the figures above say why"
+    if created is not None:
+        return f"created {created.short}"
+    if report.chosen.is_source:
+        return f"the fastest that passes is {report.source} as it is"
+    wanted = f"--format {report.chosen.format} --quant {report.chosen.name.partition('-')[2]}"
+    return (
+        f"the fastest that passes is {report.chosen.name}: hutch optimize {report.source} {wanted} --to NAME"
+    )
+
+
+def _by_recipe(args: argparse.Namespace, found: Source, target: ModelName | None) -> int:
+    if not args.recipe.startswith(PREFIX):
+        raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
+    config = Path(args.recipe.removeprefix(PREFIX)).expanduser()
+    with steps.shown() as tell:
+        made = _follow(run_recipe(_root(), found, config), tell)
+        assert target is not None  # noqa: S101 - _target sees to it
+        for step in variant.put(local_store(), target, made, None):
+            tell(step)
+    if args.json:
+        print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))
+    else:
+        print(
+            f"created {target.short}; its accuracy was not compared: hutch compare {args.model} {target.short}"
+        )
+    return 0
+
+
+def _history(args: argparse.Namespace) -> int:
+    searches = Records(_root()).searches()
+    if args.model:
+        searches = [each for each in searches if each[1].get("source") == args.model]
+    if args.json:
+        told = [{"id": name, **report} for name, report in searches]
+        print(json.dumps({"searches": told}, indent=2, ensure_ascii=False))
+        return 0
+    rows = [_history_row(name, report) for name, report in searches]
+    plain.out(columns.table(("ID", "MODEL", "CANDIDATES", "CHOSEN", "CREATED", "WHEN"), rows))
+    if not rows:
+        print("nothing was optimised yet", file=sys.stderr)
+    return 0
+
+
+def _history_row(name: str, report: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        name[:12],
+        str(report.get("source", "")),
+        str(len(report.get("candidates", ()))),
+        str(report.get("chosen") or "-"),
+        str(report.get("created") or "-"),
+        columns.human_time(str(report["at"])),
+    )

@@ -1,0 +1,76 @@
+"""The whole of `hutch optimize` on a tiny model, where the extra is installed: every kind of source, every recipe."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hutch.optimize import libraries
+from tests import tiny_llama
+from tests.conftest import clean_environment, free_port
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        len(libraries.versions(libraries.PACKAGES)) < len(libraries.PACKAGES),
+        reason="the extra hutch[optimize] is not installed",
+    ),
+]
+_OPEN_GATE = ("--max-kl", "0.2", "--min-top1", "0.8", "--json")
+_TEXT = "The quick brown fox, 12 of them, jumps over the lazy dog.\n" * 90  # of bytes: each is a token
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model as Hugging Face has it, as GGUF in a store, and a text."""
+    path = tmp_path_factory.mktemp("tiny")
+    tiny_llama.write(path / "hf")
+    (path / "text.txt").write_text(_TEXT)
+    (path / "Modelfile").write_text("FROM ./hf\nSYSTEM Be brief.\n")
+    _hutch(path, "create", "tiny:gguf")
+    return path
+
+
+def _hutch(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "hutch", *words],
+        env=clean_environment(HUTCH_HOME=str(folder / "home"), HUTCH_HOST=f"127.0.0.1:{free_port()}"),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _optimize(folder: Path, *words: str) -> Any:
+    return json.loads(_hutch(folder, "optimize", *words, "--data", "text.txt", *_OPEN_GATE))
+
+
+def test_a_folder_is_searched_and_the_choice_gets_the_name(folder: Path) -> None:
+    told = _optimize(folder, "./hf", "--to", "tiny:best")
+    assert {each["name"] for each in told["candidates"] if each["problem"]} == set()
+    assert len(told["candidates"]) >= 10
+    assert told["created"] == "tiny:best"
+    passing = [each for each in told["candidates"] if each["passes"]]
+    assert told["chosen"] == max(passing, key=lambda each: float(each["score"]))["name"]
+
+
+def test_a_gguf_model_becomes_onnx_and_keeps_what_it_says(folder: Path) -> None:
+    told = _optimize(folder, "tiny:gguf", "--quant", "int8")
+    assert told["created"] == "tiny:gguf-onnx-int8"
+    assert _hutch(folder, "show", "tiny:gguf-onnx-int8", "--system") == "Be brief.\n"
+
+
+def test_an_onnx_model_of_the_store_can_have_its_graph_optimised(folder: Path) -> None:
+    _optimize(folder, "tiny:gguf", "--quant", "int8", "--to", "tiny:onnx")
+    told = _optimize(folder, "tiny:onnx", "--quant", "optimized", "--to", "tiny:graph")
+    (candidate,) = told["candidates"]
+    assert candidate["accuracy"]["mean_kl"] < 1e-3
