@@ -19,6 +19,7 @@ from hutch.core.errors import EngineFailed
 from hutch.core.names import ModelName
 from hutch.optimize import texts
 from hutch.runtime.backend import LocalBackend
+from hutch.runtime.meaning import NO_MODEL, Meaning
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import SocketFolder
 from hutch.store.store import ModelStore
@@ -70,7 +71,8 @@ def measure(store: ModelStore, name: ModelName) -> Speed:
 async def _measured(store: ModelStore, name: ModelName) -> Speed:
     settings = config.load().model_copy(update={"num_parallel": _AT_ONCE, "context_length": _NUM_CTX})
     sockets = SocketFolder()
-    backend = LocalBackend(Scheduler(store, settings, sockets), settings.load_timeout)
+    scheduler = Scheduler(store, settings, sockets)
+    backend = LocalBackend(scheduler, Meaning(store, NO_MODEL), settings.load_timeout)
     try:
         await backend.load(name, LoadOptions(), None)
         await _ask(backend, name, "Once upon a time", 8)  # warm

@@ -72,7 +72,7 @@ def test_a_document_that_is_too_large_is_not_sent(folder: Path, monkeypatch: pyt
 @pytest.mark.parametrize("keyword", ["ADAPTER", "DRAFT"])
 def test_a_folder_without_weights_is_refused(folder: Path, keyword: str) -> None:
     (folder / "deep" / "w.gguf").unlink()
-    with pytest.raises(BadInput, match=r"deep has no \*.safetensors and no \*.gguf"):
+    with pytest.raises(BadInput, match=r"deep has no \*.safetensors, "):
         resolved(f"FROM base\n{keyword} ./deep", folder)
 
 
