@@ -201,14 +201,20 @@ _FOR_ITS_DEVICES = (
 )
 
 
-def server_settings() -> tuple[str, ...]:
-    """The environment variables set here that only a server heeds."""
+def server_settings() -> dict[str, str]:
+    """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
     theirs = [
         f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER")
     ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
-    return (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
+    named = (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
+    return {name: os.environ[name] for name in named}
+
+
+def server_note(port: int) -> Path:
+    """Where a server that listens on this port writes down its process and which of these variables it has."""
+    return home() / "servers" / f"{port}.json"
 
 
 def device_variables() -> tuple[str, ...]:

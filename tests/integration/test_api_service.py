@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
+from tests.conftest import Server, clean_environment
 from tests.contract.live import ask, generate
 
 
@@ -102,3 +104,26 @@ def test_the_log_of_more_has_requests_and_launches(serve: Callable[..., Server],
     assert "num_gpu=20, " in plan
     (num_layers,) = re.findall(r"max_gpu_layers=(\d+)", plan)
     assert 0 < int(num_layers) < 20  # what 40 MB hold of the model's thirty blocks
+
+
+def test_commands_note_the_settings_that_the_server_does_not_have(
+    serve: Callable[..., Server], models_dir: Path
+) -> None:
+    server = serve(models_dir, NUM_PARALLEL="2")
+
+    def note(**settings: str) -> str:
+        own = {"HUTCH_HOME": str(server.home), "HUTCH_HOST": server.url, "HUTCH_MODELS": str(models_dir)}
+        done = subprocess.run(
+            [sys.executable, "-m", "hutch", "list"],
+            env=clean_environment(**own, **settings),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stderr
+
+    assert note(HUTCH_NUM_PARALLEL="2") == ""
+    told = "note: HUTCH_NUM_PARALLEL: the settings of the running server count, not these\n"
+    assert note(HUTCH_NUM_PARALLEL="3") == told
+    server.stop()
+    assert not list((server.home / "servers").iterdir())

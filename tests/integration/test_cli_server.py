@@ -49,7 +49,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeOllama
         monkeypatch.setenv("HUTCH_HOST", served.host)
         monkeypatch.setenv("HUTCH_HOME", str(tmp_path / "home"))
         monkeypatch.setenv("HUTCH_API_KEY", "secret")
-        for name in places.server_settings():
+        for name in list(places.server_settings()):
             monkeypatch.delenv(name)
         side.note_settings.cache_clear()
         yield served

@@ -190,14 +190,14 @@ def test_every_setting_of_a_server_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_empty_or_for_ollamas_clients_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("OLLAMA_AUTH", "1"), ("HUTCH_NUM_GPU", " "), ("CUDA_VISIBLE_DEVICES", "")):
         monkeypatch.setenv(name, value)
-    assert places.server_settings() == ("CUDA_VISIBLE_DEVICES",)  # an empty one hides every device
+    assert places.server_settings() == {"CUDA_VISIBLE_DEVICES": ""}  # an empty one hides every device
 
 
 def test_settings_that_only_a_server_heeds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert places.server_settings() == ()
+    assert places.server_settings() == {}
     for name in ("OLLAMA_NUM_PARALLEL", "CUDA_VISIBLE_DEVICES", "OLLAMA_HOST"):
         monkeypatch.setenv(name, "1")
-    assert places.server_settings() == ("OLLAMA_NUM_PARALLEL", "CUDA_VISIBLE_DEVICES")
+    assert places.server_settings() == {"OLLAMA_NUM_PARALLEL": "1", "CUDA_VISIBLE_DEVICES": "1"}
 
 
 @pytest.mark.parametrize("name", ["tiny:latest", "hf.co/me/m:Q4", "host:5000/me/m:t"])

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -19,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hutch import __version__, app, config, places
+from hutch import __version__, app, config, files, places
 from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
@@ -141,7 +143,8 @@ async def _serve(
         asyncio.create_task(_leave_when_idle(server, parts, activity, idle_exit_s)) if idle_exit_s else None
     )
     try:
-        await server.serve(sockets=list(sockets))
+        with _noted(sockets[0].getsockname()[1]):
+            await server.serve(sockets=list(sockets))
     finally:
         if leaving:
             leaving.cancel()
@@ -210,6 +213,24 @@ def _listen(address: Address) -> socket.socket:
             f"cannot listen on {address.url}: {error.strerror or error}",
             hint="Another server may run there: stop it, or choose another address with HUTCH_HOST.",
         ) from error
+
+
+@contextlib.contextmanager
+def _noted(port: int) -> Iterator[None]:
+    """Let this user's commands see with which variables this server runs, while it does."""
+    note = places.server_note(port)
+    told = {"pid": os.getpid(), "settings": places.server_settings()}
+    try:
+        files.write_whole(
+            note, json.dumps(told).encode(), note.with_name(f".{note.name}.{os.getpid()}"), 0o600
+        )
+    except OSError as error:
+        _log.warning("%s: %s: commands cannot tell which settings this server has", note, error.strerror)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink()
 
 
 def _announce(parts: app.App, address: Address, listening: socket.socket) -> None:

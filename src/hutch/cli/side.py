@@ -1,6 +1,8 @@
 """Which side does the work: the server where one answers, else the store here."""
 
 import importlib
+import json
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -31,11 +33,25 @@ def here(local: str, *arguments: Any, **named: Any) -> Any:
 
 @cache
 def note_settings() -> None:
-    """Say on stderr, once, which settings made here do not reach the server that runs already."""
-    if named := places.server_settings():
+    """Say on stderr, once, which settings made here are not those of the server that runs already."""
+    ours = places.server_settings()
+    theirs = _settings_of_the_server() if ours else {}
+    if named := [name for name, value in ours.items() if theirs.get(name) != value]:
         print(
             f"note: {', '.join(named)}: the settings of the running server count, not these", file=sys.stderr
         )
+
+
+def _settings_of_the_server() -> dict[str, str]:
+    """What the server wrote down of itself; nothing where it did not, or cannot be this user's."""
+    if not is_here():
+        return {}
+    try:
+        told = json.loads(places.server_note(places.server_address().port).read_text(encoding="utf-8"))
+        os.kill(told["pid"], 0)  # else the note is of one that was killed
+        return dict(told["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def is_here() -> bool:
