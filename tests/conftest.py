@@ -127,7 +127,7 @@ def models_copy(models_dir: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     for source in models_dir.rglob("*"):
         target = folder / source.relative_to(models_dir)
-        if source.is_file():
+        if source.is_file() and ".loaded" not in source.parts:  # which is another server's
             target.parent.mkdir(parents=True, exist_ok=True)
             if "blobs" in source.parts:
                 os.link(source, target)

@@ -187,7 +187,7 @@ def own_models(models_dir: Path, folder: Path) -> Path:
     """A model folder to change, with hard links to the blobs of `models_dir`."""
     for source in models_dir.rglob("*"):
         target = folder / source.relative_to(models_dir)
-        if source.is_file():
+        if source.is_file() and ".loaded" not in source.parts:  # which is another server's
             target.parent.mkdir(parents=True, exist_ok=True)
             if "blobs" in source.parts:
                 os.link(source, target)

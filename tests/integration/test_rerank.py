@@ -112,5 +112,5 @@ def test_models_are_asked_for_what_they_can(house: Server) -> None:
     status, reply = house.post(
         "/api/chat", {"model": "ranker", "messages": [{"role": "user", "content": "a"}]}
     )
-    assert (status, reply["error"]) == (400, '"ranker:latest" does not support chat')
+    assert (status, reply["error"]) == (400, '"ranker" does not support chat')
     assert house.post("/v1/rerank", {"model": "nosuch", "query": "a", "documents": ["a"]})[0] == 404

@@ -13,7 +13,7 @@ from hutch.core.errors import FormatError
 from hutch.formats.gguf_source import DAMAGED, INCOMPLETE
 
 _VARINT, _BYTES = 0, 2
-MAX_FIELDS = 200_000  # of a whole file; a graph of 700 operators has 28,000
+MAX_FIELDS = 150_000  # of a whole file; a graph of 700 operators has 28,000
 _FIXED_BYTES = {1: 8, 5: 4}
 _WINDOW_BYTES = 64 << 10
 _MAX_TEXT_BYTES = 4096
