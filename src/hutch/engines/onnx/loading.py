@@ -41,6 +41,8 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
     def options() -> ort.SessionOptions:
         made = ort.SessionOptions()
         made.intra_op_num_threads = plan.num_thread
+        # Between two runs the threads leave the cores to those who wait for the tokens; within a run they spin.
+        made.add_session_config_entry("session.force_spinning_stop", "1")
         return made
 
     opened = runner.open_decoder(wanted, options)
