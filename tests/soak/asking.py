@@ -161,7 +161,7 @@ KINDS = (
         weight=2,
     ),
     Kind("embed, no such model", "/api/embed", _always(model="none:none", input="a"), refused_with=(404,)),
-    Kind("embed, no model", "/api/embed", _always(input="a"), refused_with=(400,)),
+    Kind("embed, no model", "/api/embed", _always(input="a"), refused_with=(404,)),
     Kind("embed, bad input", "/api/embed", lambda m, _: {"model": m, "input": 7}, refused_with=(400,)),
     Kind("v1 embed, no such model", "/v1/embeddings", _always(model="none", input="a"), refused_with=(404,)),
     Kind("list", "/api/tags"),

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from bench.serve import Serving, serving
+from tests.conftest import EVERY_ENGINE
 from tests.soak.load import NUM_CLIENTS, Load, Seen
 from tests.soak.watching import Level, Marks, children, entries, num_fds
 
@@ -66,6 +67,7 @@ class Holdings:
         return found
 
 
+@EVERY_ENGINE
 @pytest.mark.soak
 @pytest.mark.timeout(DURATION_S + 600)
 def test_soak(models_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,16 @@ import sys
 
 from hutch import places
 
+_AT_ONCE = asyncio.Semaphore(2)  # whoever sends many such bytes starts no more processes than that
+
 
 async def done_aside(module: str, data: bytes, within_s: float) -> bytes | None:
     """What `python -m module` makes of these bytes; None where it fails, or takes too long."""
+    async with _AT_ONCE:
+        return await _done(module, data, within_s)
+
+
+async def _done(module: str, data: bytes, within_s: float) -> bytes | None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module),
         stdin=asyncio.subprocess.PIPE,

@@ -142,9 +142,12 @@ class LoadedModel:
             await worker.start(timeout_s)
             if self.ran_on is not None:
                 self.ran_on = self.ran_on.by((await worker.client.get("/props"))["engine"])
-        except EngineFailed:
-            if self.ran_on is None or worker.crash is None or len(self.plan.providers) < 2:
+        except BaseException as error:
+            await asyncio.shield(worker.stop())
+            has_others = self.ran_on is not None and len(self.plan.providers) > 1
+            if not isinstance(error, EngineFailed) or worker.crash is None or not has_others:
                 raise
+            assert self.ran_on is not None  # noqa: S101
             first, *others = self.plan.providers  # a provider's own code took the worker with it
             self.ran_on = self.ran_on.without(
                 first, f"its worker crashed while it was loaded ({worker.crash})"

@@ -4,6 +4,7 @@ Never holds an answer up for long: what is not ready in time, or finds no room, 
 """
 
 import asyncio
+import hashlib
 import importlib
 import logging
 from array import array
@@ -50,8 +51,8 @@ class Meaning:
         self._wanted = wanted
         self._patience_s = patience_s
         self._tasks: set[asyncio.Task[Any]] = set()
-        # For what is known of loaded models, by the embedding model's file. Goes when they go.
-        self._known: WeakKeyDictionary[Knowledge, dict[Path, asyncio.Task[bytes]]] = WeakKeyDictionary()
+        # For what is known of loaded models, by the embedding model's manifest. Goes when they go.
+        self._known: WeakKeyDictionary[Knowledge, dict[str, asyncio.Task[bytes]]] = WeakKeyDictionary()
         self._embeds: dict[tuple[ModelName, str], bool] = {}
 
     async def alike(self, knowledge: Knowledge, question: str, embed: Embed) -> Sequence[int]:
@@ -82,10 +83,10 @@ class Meaning:
 
     async def _alike(self, knowledge: Knowledge, question: str, model: Model, embed: Embed) -> Sequence[int]:
         known = self._known.setdefault(knowledge, {})
-        weights = _weights(model)
-        making = known.get(weights)
+        content = model.stored.digest
+        making = known.get(content)
         if making is None or (making.done() and (making.cancelled() or making.exception())):
-            making = known[weights] = self._background(self._vectors(knowledge, model, embed))
+            making = known[content] = self._background(self._vectors(knowledge, model, embed))
         rows = await asyncio.shield(making)
         asked = await embed(EmbedRequest(model.name, (question,)))
         likeness = await asyncio.to_thread(importlib.import_module, _LIKENESS)
@@ -96,7 +97,7 @@ class Meaning:
         """A row for each passage, in order: kept ones, and new ones that are kept from now on."""
         rows: list[bytes] = []
         for document, texts in knowledge.parts:
-            name = vectors.name_of(_weights(model), document, CUT)
+            name = vectors.name_of(_weights(model), document, CUT + _variant(model))
             made = await asyncio.to_thread(vectors.read, self._library.root, name, len(texts))
             if made is None:
                 made = await _embedded(texts, model.name, embed)
@@ -152,6 +153,12 @@ def _weights(model: Model) -> Path:
     return model.weights[0] if model.weights else max((each.path for each in model.files), key=_size_bytes)
 
 
+def _variant(model: Model) -> str:
+    """What tells two models of the same weights apart: of an ONNX model, its tokenizer and how it pools too."""
+    files = "\n".join(sorted(f"{each.name} {each.path.name}" for each in model.files))
+    return f".{hashlib.sha256(files.encode()).hexdigest()[:16]}" if files else ""
+
+
 def _size_bytes(path: Path) -> int:
     return path.stat().st_size
 
@@ -166,4 +173,5 @@ async def _embedded(texts: Sequence[str], model: ModelName, embed: Embed) -> byt
 
 
 def _can_embed(model: Model) -> bool:
-    return headers.facts(model).is_embedding
+    facts = headers.facts(model)
+    return facts.is_embedding and not facts.is_reranker

@@ -23,7 +23,7 @@ async def usable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     ready = closed(schema)
     text = json.dumps(ready)
     fault = _known.get(text)
-    if fault is None or fault.cancelled():
+    if fault is None or (fault.done() and (fault.cancelled() or fault.exception() is not None)):
         fault = _known[text] = asyncio.ensure_future(_fault(text))
         if len(_known) > _MAX_KNOWN:
             _known.popitem(last=False)

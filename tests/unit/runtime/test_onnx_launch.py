@@ -21,6 +21,11 @@ class Worker:
         self.plan = plan
         self.client = self
         self.crash: str | None = None
+        self.is_stopped = False
+
+    async def stop(self) -> None:
+        """Nothing of it is left."""
+        self.is_stopped = True
 
     async def start(self, _timeout_s: float) -> None:
         if self.plan.providers[0].startswith("openvino"):

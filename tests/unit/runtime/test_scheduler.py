@@ -33,6 +33,7 @@ class FakeWorker:
     gate: asyncio.Event
     failure: EngineFailed | None
     client = None
+    crash: str | None = None
 
     def __init__(self, plan: LaunchPlan, log: Path) -> None:
         self.plan = plan
