@@ -13,15 +13,14 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from hutch.core.errors import EngineFailed, FormatError, NotBuilt
+from hutch.core.errors import EngineFailed, NotBuilt
 from hutch.engines.onnx import pooling
 from hutch.engines.onnx.pooling import Pooler
 from hutch.engines.onnx.providers import open_session
-from hutch.formats import pooling_config
+from hutch.formats import encoder_config, pooling_config
 from hutch.formats.ggml_numbers import Floats
 from hutch.formats.pooling_config import PoolingConfig
 
-MODEL_FILES = ("model.onnx", "onnx/model.onnx")
 _INTEGERS: Mapping[str, type[np.int64 | np.int32]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _FLOATS = ("tensor(float)", "tensor(float16)")
 _POOLED = ("sentence_embedding",)
@@ -48,9 +47,9 @@ class Encoder:
 
     def __init__(self, folder: Path, num_thread: int, providers: Sequence[str] = ()) -> None:
         """Load what lies in `folder`, on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
-        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         self.config: PoolingConfig = pooling_config.read(files)
-        opened = open_session(_model(files), providers, lambda: _options(num_thread))
+        opened = open_session(files[encoder_config.graph_name(files)], providers, lambda: _options(num_thread))
         self._session: Any = opened.session
         self.report = {
             "name": "onnxruntime",
@@ -105,13 +104,6 @@ class Encoder:
         if self._output in _POOLED:  # dense layers are in the graph then
             return self._pooler.normalized(found)
         return self._pooler.normalized(self._pooler.projected(self._pooler.pooled(found, lengths)))
-
-
-def _model(files: Mapping[str, Path]) -> Path:
-    for name in MODEL_FILES:
-        if name in files:
-            return files[name]
-    raise FormatError(f"the folder has no {MODEL_FILES[0]}", hint=_HINT)
 
 
 def _options(num_thread: int) -> onnxruntime.SessionOptions:

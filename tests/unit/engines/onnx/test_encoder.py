@@ -189,8 +189,18 @@ def test_graphs_of_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match=r"shape \(1, 3, 8\); \(1, 3, 16\) is needed"):
         opened(tmp_path / "size").run([text(1)])
     encoder(tmp_path / "none").folder.joinpath("model.onnx").unlink()
-    with pytest.raises(FormatError, match=r"no model.onnx"):
+    with pytest.raises(FormatError, match="has no ONNX file"):
         opened(tmp_path / "none")
+
+
+def test_the_only_graph_is_taken_whatever_its_name(tmp_path: Path) -> None:
+    tiny = encoder(tmp_path)
+    (tmp_path / "model.onnx").rename(tmp_path / "model_quantized.onnx")
+    np.testing.assert_allclose(opened(tmp_path).run(TEXTS)[0], tiny.mean(TEXTS[0].ids), atol=1e-5)
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.onnx").touch()
+    with pytest.raises(FormatError, match="none is model.onnx"):
+        opened(tmp_path)
 
 
 def test_a_step_that_fails_says_so(tmp_path: Path) -> None:
