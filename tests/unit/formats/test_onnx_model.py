@@ -54,6 +54,14 @@ def test_a_llama_tells_its_facts(tmp_path: Path, external: bool) -> None:
     assert found.parameter_count == sum(library.numpy_helper.to_array(each).size for each in weights)
 
 
+def test_a_model_that_writes_makes_no_vectors_even_where_its_graph_gives_states(folder: Path) -> None:
+    made = llama()
+    made.graph.node.append(library.helper.make_node("Identity", ["logits"], ["hidden_states"]))
+    made.graph.output.append(library.helper.make_empty_tensor_value_info("hidden_states"))
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    assert not read(folder).can_embed
+
+
 @pytest.mark.parametrize(("labels", "is_reranker"), [(0, False), (1, True)])
 def test_an_encoder_tells_its_facts(tmp_path: Path, labels: int, is_reranker: bool) -> None:
     found = read(write_encoder(tmp_path / "e", labels=labels))
