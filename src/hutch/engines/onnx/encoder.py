@@ -99,6 +99,15 @@ class Encoder:
             wanted = (len(lengths), int(lengths.max()), self.config.width)
         if found.shape != wanted:
             raise EngineFailed(f"{self._output} has the shape {found.shape}; {wanted} is needed", hint=_HINT)
+        rows = self._rows(found, lengths)
+        if not np.isfinite(rows).all():
+            raise EngineFailed(
+                "the model computed what is no number",
+                hint="Its files are damaged, or its weights overflow: pull it anew, or another quantisation.",
+            )
+        return rows
+
+    def _rows(self, found: Floats, lengths: NDArray[np.int64]) -> Floats:
         if self.config.is_reranker:
             return pooling.scores(found, sigmoid=self.config.sigmoid)[:, None]
         if self._output in _POOLED:  # dense layers are in the graph then

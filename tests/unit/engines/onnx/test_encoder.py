@@ -203,6 +203,13 @@ def test_the_only_graph_is_taken_whatever_its_name(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_what_is_no_number_is_never_given_as_a_vector(tmp_path: Path) -> None:
+    encoder(tmp_path)
+    pooled(tmp_path, "mean_tokens", denses={"2_Dense": np.full((5, 8), np.nan, np.float32)})
+    with pytest.raises(EngineFailed, match="no number"):
+        opened(tmp_path).run([text(1)])
+
+
 def test_a_step_that_fails_says_so(tmp_path: Path) -> None:
     encoder(tmp_path)
     with pytest.raises(EngineFailed, match="could not be run"):
