@@ -74,6 +74,21 @@ def test_an_encoder_tells_its_facts(tmp_path: Path, labels: int, is_reranker: bo
     assert found.kv_bytes_per_token() == 0
 
 
+def test_the_file_that_says_how_to_pool_is_kept_wherever_it_lies(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "e")
+    listed = [{"path": path, "type": f"m.{kind}"} for path, kind in (("", "Transformer"), ("odd", "Pooling"))]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "odd").mkdir()
+    (folder / "odd/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    found = read(folder)
+    assert found.pooling is not None
+    assert found.pooling.pooling == "cls"
+    assert "odd/config.json" in found.names
+    (folder / "odd/config.json").unlink()
+    with pytest.raises(FormatError, match="odd/config.json' is missing"):
+        read(folder)
+
+
 def test_an_encoders_graph_may_lie_in_a_folder(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "e")
     (folder / "onnx").mkdir()

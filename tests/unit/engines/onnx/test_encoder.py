@@ -26,6 +26,13 @@ def opened(folder: Path) -> Encoder:
     return Encoder(folder, num_thread=1)
 
 
+def modules(*kinds: str) -> str:
+    """A modules.json with these, each in a folder of its number."""
+    return json.dumps(
+        [{"path": f"{index}_{kind}", "type": f"m.{kind}"} for index, kind in enumerate(kinds, start=1)]
+    )
+
+
 TEXTS = [text(length, seed) for seed, length in enumerate(LENGTHS)]
 
 
@@ -137,6 +144,9 @@ def test_a_quantised_graph_runs_as_it_is(tmp_path: Path) -> None:
         ("modules.json", "{}", "a list of modules"),
         ("modules.json", "[1]", "without path and type"),
         ("modules.json", '[{"path": "", "type": "a.Transformer"}, {"path": "x", "type": "a.LSTM"}]', "LSTM"),
+        ("modules.json", modules("Transformer", "Dense", "Pooling"), "Dense, Pooling' is not built"),
+        ("modules.json", modules("Transformer", "Pooling", "Normalize", "Dense"), "is not built"),
+        ("modules.json", modules("Transformer", "Pooling"), "2_Pooling/config.json' is missing"),
         (
             "1_Pooling/config.json",
             {"pooling_mode_weightedmean_tokens": True},
