@@ -11,7 +11,7 @@ import onnx as library
 import pytest
 
 from hutch.core.errors import FormatError
-from hutch.formats import bounded_json, folder_names, genai_config, onnx_model
+from hutch.formats import bounded_json, folder_names, genai_config, onnx_model, tokenizer_files
 from hutch.formats.onnx_model import OnnxModel
 from tests.onnx_files import CHATML, Shape, llama, write_encoder, write_llama
 from tests.onnx_files import genai_config as made_config
@@ -85,7 +85,7 @@ def test_the_file_that_says_how_to_pool_is_kept_wherever_it_lies(tmp_path: Path)
     assert found.pooling.pooling == "cls"
     assert "odd/config.json" in found.names
     (folder / "odd/config.json").unlink()
-    with pytest.raises(FormatError, match="odd/config.json' is missing"):
+    with pytest.raises(FormatError, match=r"odd/config\.json' is missing"):
         read(folder)
 
 
@@ -220,6 +220,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a template that is no text": (
         _file("tokenizer_config.json", b'{"chat_template": 7}'),
         "a text is needed",
+    ),
+    "a template that is too long": (
+        _file("chat_template.jinja", b"a" * (tokenizer_files.MAX_TEMPLATE_CHARS + 1)),
+        "more than 262,144 characters",
     ),
     "a template that is not UTF-8": (_file("chat_template.jinja", b"\xff"), "not UTF-8"),
     "more layers than the graph": (_decoder(num_hidden_layers=3), "it has 3 layers"),

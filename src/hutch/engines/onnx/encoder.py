@@ -49,7 +49,9 @@ class Encoder:
         """Load what lies in `folder`, on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
         files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         self.config: PoolingConfig = pooling_config.read(files)
-        opened = open_session(files[encoder_config.graph_name(files)], providers, lambda: _options(num_thread))
+        opened = open_session(
+            files[encoder_config.graph_name(files)], providers, lambda: _options(num_thread)
+        )
         self._session: Any = opened.session
         self.report = {
             "name": "onnxruntime",

@@ -209,7 +209,7 @@ def test_the_only_graph_is_taken_whatever_its_name(tmp_path: Path) -> None:
     np.testing.assert_allclose(opened(tmp_path).run(TEXTS)[0], tiny.mean(TEXTS[0].ids), atol=1e-5)
     for name in ("one", "other"):
         (tmp_path / f"{name}.onnx").touch()
-    with pytest.raises(FormatError, match="none is model.onnx"):
+    with pytest.raises(FormatError, match=r"none is model\.onnx"):
         opened(tmp_path)
 
 

@@ -34,5 +34,5 @@ def test_a_bound_that_holds_one_context_is_kept_and_a_smaller_one_is_refused(tmp
     for enough in (0, NUM_CTX * TOKEN_BYTES):
         asyncio.run(_opened(folder, enough))
     for too_small in (1, NUM_CTX * TOKEN_BYTES - 1):
-        with pytest.raises(NoRoom, match="max_kv_cache is .* num_ctx is 64"):
+        with pytest.raises(NoRoom, match=r"max_kv_cache is .* num_ctx is 64"):
             asyncio.run(_opened(folder, too_small))
