@@ -141,11 +141,6 @@ class Decoder:
         self._run(binding.io)
         return self._logits[:num, 0].astype(np.float32, copy=False)
 
-    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
-        """Copy the first tokens of a row to another one."""
-        for each in self._caches:
-            each.array[target, :, :num_tokens] = each.array[source, :, :num_tokens]
-
     def swap(self, row: int, other: int, num_tokens: int) -> None:
         """Exchange two rows, of which no more than `num_tokens` are of use."""
         for each in self._caches:
