@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from hutch.core.errors import EngineFailed, FormatError, HutchError, NotBuilt
+from hutch.engines.onnx import providers
 from hutch.engines.onnx.encoder import Encoder, Text
 from tests.onnx_encoders import CLS, POSITIONS, SEP, Numbers, encoder, pooled
 
@@ -218,6 +220,30 @@ def test_what_is_no_number_is_never_given_as_a_vector(tmp_path: Path) -> None:
     pooled(tmp_path, "mean_tokens", denses={"2_Dense": np.full((5, 8), np.nan, np.float32)})
     with pytest.raises(EngineFailed, match="no number"):
         opened(tmp_path).run([text(1)])
+
+
+@pytest.mark.parametrize("labels", [0, 1])
+def test_a_provider_that_gives_other_results_than_the_cpu_is_stepped_down_from(
+    tmp_path: Path, labels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = encoder(tmp_path, labels=labels)
+    other = onnx.load(tmp_path / "model.onnx")
+    words = next(each for each in other.graph.initializer if each.name == "words")
+    words.CopyFrom(onnx.numpy_helper.from_array(-tiny.words, "words"))
+    onnx.save(other, tmp_path / "other.onnx")
+    cpu = providers._open
+
+    def opens(model: Path, item: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        return cpu(tmp_path / "other.onnx" if item == "openvino:npu" else model, "cpu", options)
+
+    monkeypatch.setattr(providers, "_open", opens)
+    model = Encoder(tmp_path, 1, ("openvino:npu", "openvino:gpu", "cpu"))
+    assert model.report["providers"] == ["openvino:gpu"]
+    [fallback] = model.report["fallbacks"]
+    assert fallback["provider"] == "openvino:npu"
+    assert "not the CPU's" in fallback["reason"]
+    alone = Encoder(tmp_path, 1)
+    np.testing.assert_array_equal(model.run(TEXTS), alone.run(TEXTS))
 
 
 def test_a_step_that_fails_says_so(tmp_path: Path) -> None:
