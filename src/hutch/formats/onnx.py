@@ -4,7 +4,6 @@ Follows onnx/onnx.proto. Only the structure is read, tensors are stepped over. I
 message that is there twice would be merged by one reader and not by another, and so is refused.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,11 +59,6 @@ class ONNX:
     def locations(self) -> frozenset[str]:
         """The files beside this one that hold its tensors."""
         return frozenset(each.external.location for each in self.tensors if each.external is not None)
-
-    @property
-    def operator_counts(self) -> Counter[str]:
-        """How often each operator occurs."""
-        return Counter(operator.type_name for operator in self.operators)
 
 
 _MODEL = frozenset((1, 7, 8, 20, 25))

@@ -1,7 +1,5 @@
 """Whether a graph that writes has the inputs and outputs that `genai_config.json` says it has. Pure."""
 
-from typing import NamedTuple
-
 from hutch.core.errors import FormatError
 from hutch.formats.genai_config import Decoder, GenAIConfig
 from hutch.formats.gguf_source import shown
@@ -14,15 +12,8 @@ _ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "uint8":
 _INTEGERS = ("int64", "int32")
 
 
-class Signature(NamedTuple):
-    """What a graph offers."""
-
-    kv_element_bytes: int | None
-    has_hidden_states: bool
-
-
-def check(config: GenAIConfig, graph: ONNX) -> Signature:
-    """Raise FormatError where graph and configuration do not fit together."""
+def check(config: GenAIConfig, graph: ONNX) -> int | None:
+    """The bytes of a number of the key-value cache. Raises FormatError where graph and configuration do not fit together."""
     decoder = config.decoder
     assert decoder is not None  # noqa: S101  # the caller has looked
     names = decoder.names
@@ -38,7 +29,7 @@ def check(config: GenAIConfig, graph: ONNX) -> Signature:
         raise FormatError(f"{decoder.filename} has no output {shown(names['logits'])}", hint=_HINT)
     if logits is not None and logits.shape and isinstance(logits.shape[-1], int):
         _check_size(decoder, logits, -1, config.vocab_size, "vocab_size")
-    return Signature(_check_cache(decoder, graph), _HIDDEN_STATES in graph.outputs)
+    return _check_cache(decoder, graph)
 
 
 def _check_cache(decoder: Decoder, graph: ONNX) -> int | None:

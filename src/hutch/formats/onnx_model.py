@@ -55,7 +55,6 @@ class OnnxModel:
     encoder: EncoderConfig | None
     graphs: Mapping[str, ONNX]
     kv_element_bytes: int | None
-    can_embed: bool
     pooling: PoolingConfig | None = None  # of an encoder
     own_runner_problem: str = ""  # why Hutch's own runner cannot run it
 
@@ -101,6 +100,11 @@ class OnnxModel:
         return self.encoder is not None
 
     @property
+    def can_embed(self) -> bool:
+        """Whether it gives vectors when asked."""
+        return self.encoder is not None
+
+    @property
     def is_reranker(self) -> bool:
         """Whether the model scores how well a document answers a query."""
         return self.encoder is not None and self.encoder.is_reranker
@@ -138,9 +142,9 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         raise FormatError("the model names no ONNX file", hint=_HINT)
     graphs = {name: onnx.read(needed(files, name), name) for name in graph_names}
     beside = {name: _beside(name, graph, files) for name, graph in graphs.items()}
-    signature = None
+    kv_element_bytes = None
     if config is not None and config.decoder is not None and config.decoder.filename in graphs:
-        signature = onnx_decoder.check(config, graphs[config.decoder.filename])
+        kv_element_bytes = onnx_decoder.check(config, graphs[config.decoder.filename])
     if encoder is not None:
         encoder_config.check(graphs[graph_names[0]], graph_names[0])
     weights = onnx_weights.count(graphs.values())
@@ -160,9 +164,8 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         encoder=encoder,
         pooling=pooling,
         graphs=graphs,
-        kv_element_bytes=signature.kv_element_bytes if signature else None,
+        kv_element_bytes=kv_element_bytes,
         own_runner_problem=onnx_runner.problem(config, graphs) if config else "",
-        can_embed=encoder is not None or (signature is not None and signature.has_hidden_states),
     )
 
 

@@ -5,6 +5,7 @@ bounded; names in them are never followed out of the folder, for only files that
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ _ROBERTA = (
     "mpnet",
     "xlm-roberta-xl",
 )  # positions count from the padding's id on
+_ORDER = re.compile("Transformer( Pooling( Dense)*( Normalize)?)?")
 _CONFIG = "config.json"
 _HINT = "Give the whole folder, as Optimum or sentence-transformers exports it."
 
@@ -60,6 +62,7 @@ class PoolingConfig:
     num_layers: int
     max_tokens: int
     pooling: Pooling = "mean"
+    pooling_name: str = ""  # of the file that says so
     normalizes: bool = True
     denses: tuple[Dense, ...] = ()
     num_labels: int = 0
@@ -68,8 +71,9 @@ class PoolingConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The files of the dense layers."""
-        return tuple(name for dense in self.denses for name in (dense.name, dense.config_name))
+        """The files of the pooling and of the dense layers."""
+        own = (self.pooling_name,) if self.pooling_name else ()
+        return own + tuple(name for dense in self.denses for name in (dense.name, dense.config_name))
 
     @property
     def is_reranker(self) -> bool:
@@ -85,6 +89,7 @@ def read(files: Mapping[str, Path]) -> PoolingConfig:
     width = _count(config, _CONFIG, "hidden_size", MAX_WIDTH, aliases=("dim", "d_model"))
     modules = _modules(files)
     labels = _num_labels(config)
+    pooling, pooling_name = _pooling(files, modules)
     return PoolingConfig(
         architecture=_name(config),
         width=width,
@@ -92,7 +97,8 @@ def read(files: Mapping[str, Path]) -> PoolingConfig:
             config, _CONFIG, "num_hidden_layers", 512, default=1, aliases=("n_layers", "num_layers")
         ),
         max_tokens=_max_tokens(config, files),
-        pooling=_pooling(files, modules),
+        pooling=pooling,
+        pooling_name=pooling_name,
         normalizes=not modules or "Normalize" in modules.values(),
         denses=tuple(_dense(files, path) for path, kind in modules.items() if kind == "Dense"),
         num_labels=labels,
@@ -168,22 +174,26 @@ def _modules(files: Mapping[str, Path]) -> dict[str, str]:
         if not isinstance(path, str) or not isinstance(kind, str):
             raise FormatError("modules.json: a module without path and type", hint=_HINT)
         modules[path] = kind.rpartition(".")[2]
-    kinds = [kind for kind in modules.values() if kind != "Dense"]
-    if kinds not in (["Transformer"], ["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+    if not _ORDER.fullmatch(" ".join(modules.values())):
         raise NotBuilt(f"modules.json: {shown(', '.join(modules.values()))} is not built")
     return modules
 
 
-def _pooling(files: Mapping[str, Path], modules: Mapping[str, str]) -> Pooling:
-    path = next((path for path, kind in modules.items() if kind == "Pooling"), "1_Pooling")
-    name = f"{path}/config.json"
+def _pooling(files: Mapping[str, Path], modules: Mapping[str, str]) -> tuple[Pooling, str]:
+    """How vectors are pooled, and the file that says so."""
+    path = next((path for path, kind in modules.items() if kind == "Pooling"), "")
+    name = f"{path or '1_Pooling'}/config.json"
+    if path and name not in files:
+        raise FormatError(f"the model's {shown(name)} is missing", hint=_HINT)
+    if name not in files:
+        return "mean", ""
     said = _json(files, name) or {}
     modes = [key for key, value in said.items() if key.startswith("pooling_mode_") and value is True]
     if not modes:
-        return "mean"  # as sentence-transformers does
+        return "mean", name  # as sentence-transformers does
     if len(modes) > 1 or modes[0] not in _POOLING:
         raise NotBuilt(f"{name}: {shown(' with '.join(modes))} is not built")
-    return _POOLING[modes[0]]
+    return _POOLING[modes[0]], name
 
 
 def _dense(files: Mapping[str, Path], path: str) -> Dense:

@@ -14,7 +14,7 @@ NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"
 TEMPLATE_NAME = "chat_template.jinja"
 MAX_TOKENS = 1 << 22
-MAX_TEMPLATE_BYTES = 1 << 20
+MAX_TEMPLATE_CHARS = 1 << 18
 _MODELS = ("BPE", "WordPiece", "Unigram", "WordLevel")
 _MAX_ADDED = 1 << 16
 _MAX_CONFIG_BYTES = 16 << 20
@@ -79,8 +79,18 @@ def _tokens(document: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 def _template(files: Mapping[str, Path], said: Mapping[str, Any]) -> str:
     """The chat template: a file of its own before the one in the tokenizer's configuration, of several the one named default."""
+    source = _template_source(files, said)
+    if len(source) > MAX_TEMPLATE_CHARS:
+        raise FormatError(
+            f"the chat template has more than {MAX_TEMPLATE_CHARS:,} characters",
+            hint="Give the one that the model was published with.",
+        )
+    return source
+
+
+def _template_source(files: Mapping[str, Path], said: Mapping[str, Any]) -> str:
     if TEMPLATE_NAME in files:
-        data = bounded_json.read_bytes(files[TEMPLATE_NAME], TEMPLATE_NAME, MAX_TEMPLATE_BYTES)
+        data = bounded_json.read_bytes(files[TEMPLATE_NAME], TEMPLATE_NAME, 4 * MAX_TEMPLATE_CHARS)
         try:
             return data.decode()
         except UnicodeDecodeError:
@@ -91,6 +101,6 @@ def _template(files: Mapping[str, Path], said: Mapping[str, Any]) -> str:
         found = named.get("default")
     if found is None:
         return ""
-    if not isinstance(found, str) or len(found) > MAX_TEMPLATE_BYTES:
+    if not isinstance(found, str):
         raise FormatError(f"{CONFIG_NAME}: chat_template is {shown(found)}; a text is needed", hint=DAMAGED)
     return found

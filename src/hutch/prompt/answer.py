@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 from hutch.core.chat import Chunk, ToolCall
-from hutch.prompt.python_calls import begins_python, python_call
+from hutch.prompt.python_calls import PythonCalls, begins_python
 
 _DECODER = json.JSONDecoder()
 _BARE = ("{", "[")  # markers that any JSON may begin with: then a call is all of the answer, or none of it
@@ -165,6 +165,7 @@ class _Calls:
         self._held = ""
         self._from = 0  # what stands before this in `_held` is no call
         self._open: _Open | None = None
+        self._python_calls = PythonCalls(marks.tools)
 
     def feed(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
         """What of this is said, and the calls that are complete, or begun."""
@@ -272,7 +273,7 @@ class _Calls:
 
     def _python(self, start: int) -> Iterator[ToolCall]:
         """Calls in Python that are whole."""
-        while found := python_call(self._held, self._marks.tools, start):
+        while found := self._python_calls.find(self._held, start):
             end, name, arguments = found
             self._held, start = self._held[end:], 0
             yield from self._call(name, arguments)

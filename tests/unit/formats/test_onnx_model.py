@@ -11,7 +11,7 @@ import onnx as library
 import pytest
 
 from hutch.core.errors import FormatError
-from hutch.formats import bounded_json, folder_names, genai_config, onnx_model
+from hutch.formats import bounded_json, folder_names, genai_config, onnx_model, tokenizer_files
 from hutch.formats.onnx_model import OnnxModel
 from tests.onnx_files import CHATML, Shape, llama, write_encoder, write_llama
 from tests.onnx_files import genai_config as made_config
@@ -54,6 +54,14 @@ def test_a_llama_tells_its_facts(tmp_path: Path, external: bool) -> None:
     assert found.parameter_count == sum(library.numpy_helper.to_array(each).size for each in weights)
 
 
+def test_a_model_that_writes_makes_no_vectors_even_where_its_graph_gives_states(folder: Path) -> None:
+    made = llama()
+    made.graph.node.append(library.helper.make_node("Identity", ["logits"], ["hidden_states"]))
+    made.graph.output.append(library.helper.make_empty_tensor_value_info("hidden_states"))
+    (folder / "model.onnx").write_bytes(made.SerializeToString())
+    assert not read(folder).can_embed
+
+
 @pytest.mark.parametrize(("labels", "is_reranker"), [(0, False), (1, True)])
 def test_an_encoder_tells_its_facts(tmp_path: Path, labels: int, is_reranker: bool) -> None:
     found = read(write_encoder(tmp_path / "e", labels=labels))
@@ -64,6 +72,21 @@ def test_an_encoder_tells_its_facts(tmp_path: Path, labels: int, is_reranker: bo
     assert found.encoder.is_reranker is is_reranker
     assert (found.architecture, found.context_length, found.embedding_length) == ("bert", 128, 16)
     assert found.kv_bytes_per_token() == 0
+
+
+def test_the_file_that_says_how_to_pool_is_kept_wherever_it_lies(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "e")
+    listed = [{"path": path, "type": f"m.{kind}"} for path, kind in (("", "Transformer"), ("odd", "Pooling"))]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "odd").mkdir()
+    (folder / "odd/config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    found = read(folder)
+    assert found.pooling is not None
+    assert found.pooling.pooling == "cls"
+    assert "odd/config.json" in found.names
+    (folder / "odd/config.json").unlink()
+    with pytest.raises(FormatError, match=r"odd/config\.json' is missing"):
+        read(folder)
 
 
 def test_an_encoders_graph_may_lie_in_a_folder(tmp_path: Path) -> None:
@@ -197,6 +220,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a template that is no text": (
         _file("tokenizer_config.json", b'{"chat_template": 7}'),
         "a text is needed",
+    ),
+    "a template that is too long": (
+        _file("chat_template.jinja", b"a" * (tokenizer_files.MAX_TEMPLATE_CHARS + 1)),
+        "more than 262,144 characters",
     ),
     "a template that is not UTF-8": (_file("chat_template.jinja", b"\xff"), "not UTF-8"),
     "more layers than the graph": (_decoder(num_hidden_layers=3), "it has 3 layers"),

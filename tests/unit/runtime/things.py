@@ -51,7 +51,6 @@ def onnx_facts(size_bytes: int = 1000, **more: Any) -> OnnxModel:
         "encoder": None,
         "graphs": {},
         "kv_element_bytes": 4,
-        "can_embed": False,
     }
     return OnnxModel(**{**said, **more})
 

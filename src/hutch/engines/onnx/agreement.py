@@ -12,6 +12,7 @@ from hutch.engines.onnx.sampling import Floats
 
 Answers = Callable[[Sequence[int]], Floats]  # tokens to the logits [vocab] after the last one
 _LENGTHS = (3, 8, 16, 24)
+MAX_DISTANCE = 0.14  # of results, by their length: of unit vectors, a cosine of 0.99
 MAX_DIVERGENCE = 0.15  # nats, on average: what the accuracy gate for quantised variants allows
 
 
@@ -22,6 +23,18 @@ def check(candidate: Answers, reference: Answers, vocab_size: int) -> None:
     if not mean <= MAX_DIVERGENCE:  # nor is NaN
         raise ProviderFailed(
             f"its answers are not the CPU's: they differ by {mean:.2f} nats on average, and {MAX_DIVERGENCE} is allowed"
+        )
+
+
+def check_outputs(candidate: Sequence[Floats], reference: Sequence[Floats]) -> None:
+    """Raise ProviderFailed where an encoder's outputs for the same texts lie apart."""
+    if [each.shape for each in candidate] != [each.shape for each in reference]:
+        raise ProviderFailed("its results are not the CPU's: they have other shapes")
+    found, wanted = (np.concatenate([each.ravel() for each in some]) for some in (candidate, reference))
+    distance = float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), np.finfo(np.float32).tiny))
+    if not distance <= MAX_DISTANCE:
+        raise ProviderFailed(
+            f"its results are not the CPU's: they differ by {distance:.2f} of their length, and {MAX_DISTANCE} is allowed"
         )
 
 

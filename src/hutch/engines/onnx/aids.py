@@ -50,12 +50,12 @@ class Aids:
         """How the model converses. Raises BadInput where it does not."""
         if not self._facts.template:
             raise BadInput("this model has no chat template", hint="Send it a prompt instead of messages.")
-        if self._chat is None:
+        if self._chat is None or _has_failed(self._chat):
             self._chat = asyncio.create_task(self._opened_chat())
         return await asyncio.shield(self._chat)
 
     async def _made_guidance(self) -> Guidance:
-        if self._guidance is None:
+        if self._guidance is None or _has_failed(self._guidance):
             facts = self._facts
             made = asyncio.to_thread(Guidance, facts.tokens, facts.vocab_size)
             self._guidance = asyncio.create_task(made)
@@ -65,6 +65,11 @@ class Aids:
         facts, guidance = self._facts, await self._made_guidance()
         template = await asyncio.to_thread(ChatTemplate, facts.template, facts.template_tokens)
         return Chat(template, facts.tokens, guidance)
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    """Whether what it was to make must be made anew: a process that could not start may start now."""
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _constraint(guidance: Guidance, asked: Completion) -> Constraint:

@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 
 class Batcher:
-    """Computes orders. `num_tokens`: how many the cache may hold; `max_chunk`: of a prompt, how many are read in one step."""
+    """Computes orders. `num_tokens`: how many the cache may hold, a whole context at least; `max_chunk`: of a prompt, how many are read in one step."""
 
     def __init__(self, decoder: Decoder, num_tokens: int, max_chunk: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rows = Rows(decoder, max(num_tokens, decoder.num_ctx))
+        self._rows = Rows(decoder, num_tokens)
         self._steps = Steps(decoder, self._rows, max_chunk)
         self._inbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._waiting: list[Answer] = []

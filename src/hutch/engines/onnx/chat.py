@@ -10,7 +10,7 @@ from hutch.engines.onnx.chat_body import ChatBody, JsonDict
 from hutch.engines.onnx.chat_grammar import ChatGrammar
 from hutch.engines.onnx.families import Abilities, family_of, instructions, thinking_of
 from hutch.engines.onnx.guidance import Constraint, Guidance
-from hutch.engines.onnx.template import ChatTemplate
+from hutch.engines.onnx.template import ChatTemplate, parsed
 from hutch.engines.onnx.text import Tokens
 from hutch.prompt.answer import Marks, Reader
 
@@ -88,7 +88,7 @@ class Chat:
         calls = message.get("tool_calls")
         if calls and not self._can.calls:
             written = self._family.form.write(
-                [(call["function"]["name"], _object(call["function"]["arguments"])) for call in calls]
+                [(call["function"]["name"], parsed(call["function"]["arguments"])) for call in calls]
             )
             said = f"{message['content']}\n{written}" if message["content"] else written
             return {"role": message["role"], "content": said}
@@ -126,12 +126,3 @@ def _with_system(messages: Sequence[Mapping[str, Any]], text: str, **fields: str
     said = [messages[0]["content"]] if has_system else []
     content = "\n\n".join(each for each in (*said, text) if each)
     return [{"role": "system", "content": content, **fields}, *messages[has_system:]]
-
-
-def _object(arguments: object) -> object:
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        return arguments

@@ -13,15 +13,14 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from hutch.core.errors import EngineFailed, FormatError, NotBuilt
-from hutch.engines.onnx import pooling
+from hutch.core.errors import EngineFailed, NotBuilt
+from hutch.engines.onnx import agreement, pooling
 from hutch.engines.onnx.pooling import Pooler
 from hutch.engines.onnx.providers import open_session
-from hutch.formats import pooling_config
+from hutch.formats import encoder_config, pooling_config, tokenizer_files
 from hutch.formats.ggml_numbers import Floats
 from hutch.formats.pooling_config import PoolingConfig
 
-MODEL_FILES = ("model.onnx", "onnx/model.onnx")
 _INTEGERS: Mapping[str, type[np.int64 | np.int32]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _FLOATS = ("tensor(float)", "tensor(float16)")
 _POOLED = ("sentence_embedding",)
@@ -48,22 +47,48 @@ class Encoder:
 
     def __init__(self, folder: Path, num_thread: int, providers: Sequence[str] = ()) -> None:
         """Load what lies in `folder`, on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
-        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         self.config: PoolingConfig = pooling_config.read(files)
-        opened = open_session(_model(files), providers, lambda: _options(num_thread))
-        self._session: Any = opened.session
+        self._pooler = Pooler(self.config, files)
+        graph = files[encoder_config.graph_name(files)]
+
+        def make_options() -> onnxruntime.SessionOptions:
+            return _options(num_thread)
+
+        def check(session: onnxruntime.InferenceSession, item: str) -> None:
+            self._take(session)
+            if item != "cpu":
+                texts = self._texts(tokenizer_files.read(files).num_tokens)
+                found = self._sample(texts)
+                self._take(open_session(graph, ("cpu",), make_options).session)
+                agreement.check_outputs(found, self._sample(texts))
+
+        opened = open_session(graph, providers, make_options, check)
+        self._take(opened.session)
         self.report = {
             "name": "onnxruntime",
             "version": onnxruntime.__version__,
             "providers": [opened.provider],
             "fallbacks": [{"provider": step.wanted, "reason": step.reason} for step in opened.fallbacks],
         }
+
+    def _take(self, session: onnxruntime.InferenceSession) -> None:
+        """Run this session from now on. Raises NotBuilt for a graph that is no encoder's."""
+        self._session: Any = session
         self._inputs = {each.name: _integer(each) for each in self._session.get_inputs()}
         unknown = set(self._inputs) - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}
         if "input_ids" not in self._inputs or unknown:
             raise NotBuilt(f"the graph has inputs {sorted(self._inputs)}, which no encoder has", hint=_HINT)
         self._output = _output(self._session, self.config)
-        self._pooler = Pooler(self.config, files)
+
+    def _sample(self, texts: Sequence[Text]) -> list[Floats]:
+        """What the graph itself gives for texts, each alone: no padding, and no sigmoid that makes scores alike."""
+        return [self._computed([text], np.array([len(text.ids)])) for text in texts]
+
+    def _texts(self, num_tokens: int) -> list[Text]:
+        """Those by which a provider is compared with the CPU."""
+        prompts = [ids[: self.config.max_tokens] for ids in agreement.prompts(num_tokens)]
+        return [Text(ids, [0] * len(ids)) for ids in prompts]
 
     @property
     def width(self) -> int:
@@ -73,6 +98,10 @@ class Encoder:
     def run(self, texts: Sequence[Text]) -> Floats:
         """One row of `width` numbers for each text. Raises EngineFailed."""
         lengths = np.array([len(text.ids) for text in texts])
+        return self._finished(self._computed(texts, lengths), lengths)
+
+    def _computed(self, texts: Sequence[Text], lengths: NDArray[np.int64]) -> Floats:
+        """The graph's own output."""
         shape = len(texts), int(lengths.max())
         feeds = {name: np.zeros(shape, kind) for name, kind in self._inputs.items()}
         feeds["input_ids"].fill(self.config.pad_token_id)
@@ -89,7 +118,7 @@ class Encoder:
             (found,) = self._session.run([self._output], feeds)
         except _FAILURES as error:
             raise EngineFailed(f"the model could not be run: {str(error)[:300]}", hint=_HINT) from error
-        return self._finished(np.asarray(found, np.float32), lengths)
+        return np.asarray(found, np.float32)
 
     def _finished(self, found: Floats, lengths: NDArray[np.int64]) -> Floats:
         if self.config.is_reranker:
@@ -100,18 +129,20 @@ class Encoder:
             wanted = (len(lengths), int(lengths.max()), self.config.width)
         if found.shape != wanted:
             raise EngineFailed(f"{self._output} has the shape {found.shape}; {wanted} is needed", hint=_HINT)
+        rows = self._rows(found, lengths)
+        if not np.isfinite(rows).all():
+            raise EngineFailed(
+                "the model computed what is no number",
+                hint="Its files are damaged, or its weights overflow: pull it anew, or another quantisation.",
+            )
+        return rows
+
+    def _rows(self, found: Floats, lengths: NDArray[np.int64]) -> Floats:
         if self.config.is_reranker:
             return pooling.scores(found, sigmoid=self.config.sigmoid)[:, None]
         if self._output in _POOLED:  # dense layers are in the graph then
             return self._pooler.normalized(found)
         return self._pooler.normalized(self._pooler.projected(self._pooler.pooled(found, lengths)))
-
-
-def _model(files: Mapping[str, Path]) -> Path:
-    for name in MODEL_FILES:
-        if name in files:
-            return files[name]
-    raise FormatError(f"the folder has no {MODEL_FILES[0]}", hint=_HINT)
 
 
 def _options(num_thread: int) -> onnxruntime.SessionOptions:

@@ -7,8 +7,9 @@ from typing import Any
 
 import tokenizers
 
-from hutch.core.errors import BadInput, ContextExceeded, FormatError
+from hutch.core.errors import BadInput, ContextExceeded
 from hutch.engines.onnx.encoder import Text
+from hutch.engines.onnx.text import read_tokenizer
 
 MAX_TEXTS = 4096
 _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some milliseconds
@@ -19,7 +20,7 @@ class EncoderTokens:
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         """Load the tokenizer at `path`. Raises FormatError."""
-        self._tokenizer = _tokenizer(path)
+        self._tokenizer = read_tokenizer(path)
         self._vocabulary = self._tokenizer.get_vocab_size()
         self._max_tokens = max_tokens
 
@@ -83,16 +84,6 @@ class EncoderTokens:
     def decoded(self, ids: Sequence[int]) -> str:
         """The text of tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
-
-
-def _tokenizer(path: Path) -> tokenizers.Tokenizer:
-    try:
-        found = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # its only class for a file that it cannot read
-        raise FormatError(f"tokenizer.json cannot be read: {str(error)[:300]}") from error
-    found.no_truncation()  # files come with those of the maker's last training
-    found.no_padding()
-    return found
 
 
 def _text(encoded: tokenizers.Encoding) -> Text:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from hutch.core.errors import NoRoom
 from hutch.engines.onnx import runner
 from hutch.engines.onnx.aids import Facts
 from hutch.engines.onnx.batch import Batcher
@@ -21,8 +22,20 @@ async def load(plan: LaunchPlan) -> DecoderWire | EncoderWire:
     if not (Path(plan.weights) / genai_config.NAME).is_file():
         return await asyncio.to_thread(_open_encoder, Path(plan.weights), plan)
     decoder, facts = await asyncio.to_thread(_open, Path(plan.weights), plan)
-    num_tokens = plan.kv_cache_bytes // decoder.token_bytes or plan.num_slots * decoder.num_ctx
-    return DecoderWire(Batcher(decoder, num_tokens, plan.num_batch), facts)
+    return DecoderWire(Batcher(decoder, _num_tokens(plan, decoder), plan.num_batch), facts)
+
+
+def _num_tokens(plan: LaunchPlan, decoder: runner.Session) -> int:
+    """How many tokens the cache may hold. Raises NoRoom where a request could never have the whole context."""
+    if not plan.kv_cache_bytes:
+        return plan.num_slots * decoder.num_ctx
+    num_tokens = plan.kv_cache_bytes // decoder.token_bytes
+    if num_tokens < decoder.num_ctx:
+        raise NoRoom(
+            f"max_kv_cache is {plan.kv_cache_bytes:,} bytes, which hold {num_tokens:,} tokens, and num_ctx is {decoder.num_ctx:,}",
+            hint=f"Set max_kv_cache to {decoder.num_ctx * decoder.token_bytes:,} bytes or more, or num_ctx lower.",
+        )
+    return num_tokens
 
 
 def _open_encoder(folder: Path, plan: LaunchPlan) -> EncoderWire:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import onnxruntime as ort
 
-from hutch.core.errors import BadInput, EngineFailed
+from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.core.hardware import SteppedDown
 from hutch.engines.onnx import agreement, genai, steps
 from hutch.engines.onnx.providers import ProviderFailed, open_session
@@ -91,7 +91,13 @@ def open_decoder(wanted: Wanted, make_options: Callable[[], ort.SessionOptions])
         return _open_ours(wanted, make_options)
     except BadInput as error:
         _log.warning("Hutch's own runner cannot run the model: %s", error.message)
-        opened = _open_genai(wanted)
+        try:
+            opened = _open_genai(wanted)
+        except NotBuilt as missing:
+            raise NotBuilt(
+                f"Hutch's own runner cannot run the model: {error.message}; and {missing.message}",
+                hint=missing.hint,
+            ) from error
         return opened._replace(fallbacks=(SteppedDown(OURS, error.message), *opened.fallbacks))
 
 

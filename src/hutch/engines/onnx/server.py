@@ -109,8 +109,9 @@ class _Answer:
 
     async def json(self, said: Any, status: int = 200) -> None:
         """The whole response."""
+        response = JSONResponse(said, status)  # raises where that is no JSON: nothing is sent then
         self._has_begun = True
-        await JSONResponse(said, status)(self._scope, self._receive, self._send)
+        await response(self._scope, self._receive, self._send)
 
     async def posted(self, said: Awaitable[Any]) -> None:
         """What becomes of a request, which is given up when the client leaves."""

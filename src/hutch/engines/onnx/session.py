@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hutch.core.errors import BadInput, EngineFailed
+from hutch.engines.onnx.providers import reason_of
 from hutch.formats import genai_config
 
 Floats = NDArray[np.float32]
@@ -140,11 +141,6 @@ class Decoder:
         self._run(binding.io)
         return self._logits[:num, 0].astype(np.float32, copy=False)
 
-    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
-        """Copy the first tokens of a row to another one."""
-        for each in self._caches:
-            each.array[target, :, :num_tokens] = each.array[source, :, :num_tokens]
-
     def swap(self, row: int, other: int, num_tokens: int) -> None:
         """Exchange two rows, of which no more than `num_tokens` are of use."""
         for each in self._caches:
@@ -207,7 +203,7 @@ class Decoder:
             self._session.run_with_iobinding(io, options)
         except Exception as error:  # whatever ONNX Runtime raises, it is one step that failed
             raise EngineFailed(
-                f"ONNX Runtime could not run the model: {_first_line(error)}", hint="Send the request again."
+                f"ONNX Runtime could not run the model: {reason_of(error)}", hint="Send the request again."
             ) from error
 
     def _check_in_place(self) -> None:
@@ -291,7 +287,3 @@ def _bind_output(io: ort.IOBinding, name: str, array: NDArray[Any]) -> None:
 def _few(names: set[str]) -> str:
     listed = sorted(names)
     return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

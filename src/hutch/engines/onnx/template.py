@@ -14,7 +14,6 @@ from hutch.engines.onnx.render import MAX_PROMPT_CHARS
 
 JsonDict = dict[str, Any]
 
-MAX_TEMPLATE_CHARS = 1 << 18
 _WITHIN_S = 10.0
 _MAX_LINE_BYTES = 6 * MAX_PROMPT_CHARS + 100  # a character is six in JSON at the most, as in \u00e9
 _MAX_COMPLAINT_CHARS = 300
@@ -31,8 +30,6 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, tokens: Mapping[str, str], *, within_s: float = _WITHIN_S) -> None:
-        if len(source) > MAX_TEMPLATE_CHARS:
-            raise FormatError(f"the chat template has more than {MAX_TEMPLATE_CHARS} characters", hint=_HINT)
         self.source = source
         self._tokens = tokens
         self._within_s = within_s
@@ -70,7 +67,7 @@ class ChatTemplate:
             fitted["tool_calls"] = [
                 {
                     **call,
-                    "function": {**call["function"], "arguments": _parsed(call["function"]["arguments"])},
+                    "function": {**call["function"], "arguments": parsed(call["function"]["arguments"])},
                 }
                 for call in calls
             ]
@@ -156,7 +153,7 @@ def _without_system(messages: Sequence[JsonDict]) -> list[JsonDict]:
     return [{**system, "role": "user"}, *others]
 
 
-def _parsed(arguments: object) -> object:
+def parsed(arguments: object) -> object:
     """Arguments as an object; as they are where they are no JSON."""
     if not isinstance(arguments, str):
         return arguments

@@ -27,7 +27,7 @@ class Tokens:
 
     def __init__(self, path: Path, eos: Iterable[int] = ()) -> None:
         self._path = path
-        self._tokenizer = _read(path)
+        self._tokenizer = read_tokenizer(path)
         added = self._tokenizer.get_added_tokens_decoder()
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self._bytes = [b""] * (max(vocabulary.values(), default=-1) + 1)
@@ -89,7 +89,7 @@ class Tokens:
 
     @cached_property
     def _literal(self) -> Tokenizer:
-        tokenizer = _read(self._path)
+        tokenizer = read_tokenizer(self._path)
         tokenizer.encode_special_tokens = True
         return tokenizer
 
@@ -131,7 +131,8 @@ class Output:
         return whole[:keep]
 
 
-def _read(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a file, without the truncation and the padding that it may ask for. Raises FormatError."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise FormatError(f"{path.name} is larger than {_MAX_BYTES >> 20} MiB")
@@ -142,7 +143,8 @@ def _read(path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_buffer(file)
     except Exception as error:  # the library raises this very class for every fault of the file
         raise FormatError(
-            f"{path.name} is no tokenizer: {error}", hint="Export the model again, or pull it anew."
+            f"{path.name} is no tokenizer: {str(error)[:300]}",
+            hint="Export the model again, or pull it anew.",
         ) from error
     tokenizer.no_truncation()  # a file may ask for both: they are for training
     tokenizer.no_padding()

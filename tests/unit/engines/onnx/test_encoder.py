@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from hutch.core.errors import EngineFailed, FormatError, HutchError, NotBuilt
+from hutch.engines.onnx import providers
 from hutch.engines.onnx.encoder import Encoder, Text
 from tests.onnx_encoders import CLS, POSITIONS, SEP, Numbers, encoder, pooled
 
@@ -24,6 +26,13 @@ def text(length: int, seed: int = 0) -> Text:
 
 def opened(folder: Path) -> Encoder:
     return Encoder(folder, num_thread=1)
+
+
+def modules(*kinds: str) -> str:
+    """A modules.json with these, each in a folder of its number."""
+    return json.dumps(
+        [{"path": f"{index}_{kind}", "type": f"m.{kind}"} for index, kind in enumerate(kinds, start=1)]
+    )
 
 
 TEXTS = [text(length, seed) for seed, length in enumerate(LENGTHS)]
@@ -137,6 +146,9 @@ def test_a_quantised_graph_runs_as_it_is(tmp_path: Path) -> None:
         ("modules.json", "{}", "a list of modules"),
         ("modules.json", "[1]", "without path and type"),
         ("modules.json", '[{"path": "", "type": "a.Transformer"}, {"path": "x", "type": "a.LSTM"}]', "LSTM"),
+        ("modules.json", modules("Transformer", "Dense", "Pooling"), "Dense, Pooling' is not built"),
+        ("modules.json", modules("Transformer", "Pooling", "Normalize", "Dense"), "is not built"),
+        ("modules.json", modules("Transformer", "Pooling"), "2_Pooling/config.json' is missing"),
         (
             "1_Pooling/config.json",
             {"pooling_mode_weightedmean_tokens": True},
@@ -189,8 +201,49 @@ def test_graphs_of_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match=r"shape \(1, 3, 8\); \(1, 3, 16\) is needed"):
         opened(tmp_path / "size").run([text(1)])
     encoder(tmp_path / "none").folder.joinpath("model.onnx").unlink()
-    with pytest.raises(FormatError, match=r"no model.onnx"):
+    with pytest.raises(FormatError, match="has no ONNX file"):
         opened(tmp_path / "none")
+
+
+def test_the_only_graph_is_taken_whatever_its_name(tmp_path: Path) -> None:
+    tiny = encoder(tmp_path)
+    (tmp_path / "model.onnx").rename(tmp_path / "model_quantized.onnx")
+    np.testing.assert_allclose(opened(tmp_path).run(TEXTS)[0], tiny.mean(TEXTS[0].ids), atol=1e-5)
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.onnx").touch()
+    with pytest.raises(FormatError, match=r"none is model\.onnx"):
+        opened(tmp_path)
+
+
+def test_what_is_no_number_is_never_given_as_a_vector(tmp_path: Path) -> None:
+    encoder(tmp_path)
+    pooled(tmp_path, "mean_tokens", denses={"2_Dense": np.full((5, 8), np.nan, np.float32)})
+    with pytest.raises(EngineFailed, match="no number"):
+        opened(tmp_path).run([text(1)])
+
+
+@pytest.mark.parametrize("labels", [0, 1])
+def test_a_provider_that_gives_other_results_than_the_cpu_is_stepped_down_from(
+    tmp_path: Path, labels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = encoder(tmp_path, labels=labels)
+    other = onnx.load(tmp_path / "model.onnx")
+    words = next(each for each in other.graph.initializer if each.name == "words")
+    words.CopyFrom(onnx.numpy_helper.from_array(-tiny.words, "words"))
+    onnx.save(other, tmp_path / "other.onnx")
+    cpu = providers._open
+
+    def opens(model: Path, item: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+        return cpu(tmp_path / "other.onnx" if item == "openvino:npu" else model, "cpu", options)
+
+    monkeypatch.setattr(providers, "_open", opens)
+    model = Encoder(tmp_path, 1, ("openvino:npu", "openvino:gpu", "cpu"))
+    assert model.report["providers"] == ["openvino:gpu"]
+    [fallback] = model.report["fallbacks"]
+    assert fallback["provider"] == "openvino:npu"
+    assert "not the CPU's" in fallback["reason"]
+    alone = Encoder(tmp_path, 1)
+    np.testing.assert_array_equal(model.run(TEXTS), alone.run(TEXTS))
 
 
 def test_a_step_that_fails_says_so(tmp_path: Path) -> None:

@@ -182,5 +182,5 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     tiny = encoder(tmp_path)
     model = Encoder(tmp_path, num_thread=1)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordPiece"}}))
-    with pytest.raises(FormatError, match=r"tokenizer.json cannot be read"):
+    with pytest.raises(FormatError, match=r"tokenizer.json is no tokenizer"):
         EncoderWire(model, tiny.folder)

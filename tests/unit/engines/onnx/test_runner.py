@@ -198,6 +198,8 @@ def test_without_genai_the_extra_is_named(folder: Path, monkeypatch: pytest.Monk
     with pytest.raises(NotBuilt, match="GenAI") as raised:
         runner.open_decoder(wanted(folder, runner.GENAI), ort.SessionOptions)
     assert "hutch[genai]" in raised.value.hint
+    with pytest.raises(NotBuilt, match=r"own runner cannot run the model: .*; and .*GenAI"):
+        runner.open_decoder(wanted(folder), ort.SessionOptions)
 
 
 def test_ours_refuses_it_by_itself(folder: Path) -> None:

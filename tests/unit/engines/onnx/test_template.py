@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from hutch.core.errors import BadInput, FormatError
-from hutch.engines.onnx.template import MAX_TEMPLATE_CHARS, ChatTemplate
+from hutch.engines.onnx.template import ChatTemplate
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 USER = {"role": "user", "content": "Hi"}
@@ -108,11 +108,6 @@ def test_no_template_gets_out_of_its_sandbox(make: Make, source: str) -> None:
 def test_a_template_that_cannot_be_read_is_refused_at_once(make: Make, source: str) -> None:
     with pytest.raises(FormatError, match="chat template"):
         make(source)
-
-
-def test_a_template_may_not_be_of_any_length(make: Make) -> None:
-    with pytest.raises(FormatError, match="characters"):
-        make("a" * (MAX_TEMPLATE_CHARS + 1))
 
 
 WILD = "{% if messages and messages[-1].content == 'go' %}%s{% endif %}ok"
