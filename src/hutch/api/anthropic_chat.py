@@ -164,7 +164,7 @@ def _arguments(text: str) -> Any:
     """The arguments of a call as an object; what a small model wrote that is none, under a name that says so."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"_invalid_json": text}
     return value if isinstance(value, dict) else {"_value": value}
 

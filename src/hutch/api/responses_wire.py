@@ -251,7 +251,7 @@ def _call(item: JsonDict, field: str) -> tuple[str, str, str]:
     arguments = _text(item, "arguments", field)
     try:
         json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(f"{field}.arguments: it is no JSON", param=f"{field}.arguments") from None
     return _text(item, "call_id", field), _text(item, "name", field), arguments
 
