@@ -1,11 +1,12 @@
 """What the backend is asked for when it is asked in Anthropic's words."""
 
 import base64
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from hutch.core.chat import Message, Sampling, ToolCall
+from hutch.core.chat import Chunk, Message, Sampling, ToolCall
 from tests.contract.house import Front
 from tests.contract.test_requests import HI
 from tests.picture_files import png
@@ -115,6 +116,26 @@ def test_the_form_of_the_answer_is_a_schema(house: Front) -> None:
     form = {"type": "json_schema", "schema": {"type": "object"}}
     request = house.asks(PATH, max_tokens=5, messages=HI, output_config={"format": form})
     assert request.response_format == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "stopped_by", "told"),
+    [
+        ("stop", "", ("end_turn", None)),
+        ("stop", "END", ("stop_sequence", "END")),
+        ("stop", "<|im_end|>", ("end_turn", None)),
+        ("tool_calls", "END", ("tool_use", None)),
+    ],
+)
+def test_a_stop_text_is_named_that_the_client_gave(
+    house: Front, monkeypatch: pytest.MonkeyPatch, reason: Any, stopped_by: str, told: tuple[str, str | None]
+) -> None:
+    async def generate(*_: object) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(text="a", finish_reason=reason, stopped_by=stopped_by)
+
+    monkeypatch.setattr(house.backend, "generate", generate)
+    reply = house.post(PATH, {"max_tokens": 5, "messages": HI, "stop_sequences": ["END"]})
+    assert (reply["stop_reason"], reply["stop_sequence"]) == told
 
 
 @pytest.mark.parametrize(
