@@ -16,7 +16,7 @@ from hutch.optimize.making import Workshop
 from hutch.optimize.recipes import Recipe
 from hutch.optimize.records import Records, digest
 from hutch.optimize.source import Source
-from hutch.optimize.speed import METHOD, Speed, measure
+from hutch.optimize.speed import METHOD, Speed, measure, settings_facts
 from hutch.optimize.variant import Variant
 from hutch.runtime import machine
 from hutch.store import quantize
@@ -116,7 +116,10 @@ class Search:
             is_source=True,
         )
         made = Variant(self._source.kind, self._source.files)
-        return (yield from self._timed(outcome, {"source": self._source.digest}, made))
+        try:
+            return (yield from self._timed(outcome, {"source": self._source.digest}, made))
+        except (BadInput, EngineFailed, NotBuilt) as error:
+            return replace(outcome, problem=error.message)
 
     def _try(self, recipe: Recipe) -> Generator[Progress, None, Outcome]:
         """Make, compare and time one candidate. What goes wrong with it is told in its line; the others go on."""
@@ -156,7 +159,14 @@ class Search:
         self, outcome: Outcome, of: Mapping[str, Any], what: Recipe | Variant
     ) -> Generator[Progress, None, Outcome]:
         versions = libraries.versions(_ENGINES)
-        inputs = {"what": "speed", "method": METHOD, **of, "machine": machine_facts(), "versions": versions}
+        inputs = {
+            "what": "speed",
+            "method": METHOD,
+            **of,
+            "machine": machine_facts(),
+            "versions": versions,
+            "settings": settings_facts(),
+        }
         known = self._records.known(inputs)
         if known is None:
             made = what if isinstance(what, Variant) else (yield from self._shop.made(what))
