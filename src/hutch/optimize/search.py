@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hutch
-from hutch.core.errors import BadInput, Conflict, EngineFailed, NotBuilt
+from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.core.models import Progress
 from hutch.optimize import choice, libraries, recipes
 from hutch.optimize.choice import Outcome
@@ -20,7 +20,6 @@ from hutch.optimize.speed import METHOD, Speed, measure, settings_facts
 from hutch.optimize.variant import Variant
 from hutch.runtime import machine
 from hutch.store import quantize
-from hutch.store.lock import Lock
 
 Told = Generator[Progress, None, Any]
 _ENGINES = ("xllamacpp", "onnxruntime")
@@ -68,32 +67,23 @@ class Search:
         self._source, self._wanted = source, wanted
         self._records = Records(root)
         self._shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
-        self._root = root
 
     def run(self) -> Generator[Progress, None, Report]:
-        """Try every candidate. Raises Conflict where another search is at work, NotBuilt where a library is missing."""
+        """Try every candidate. Raises NotBuilt where a library is missing. `alone` has to be held."""
         libraries.check()
-        self._root.mkdir(parents=True, exist_ok=True)
-        with Lock(self._root, "search") as lock:
-            if not lock.try_acquire():
-                raise Conflict(
-                    "another process is optimising a model", hint="Wait until it is done, or end it."
-                )
-            tried = yield from self._candidates()
-            outcomes = (
-                []
-                if self._source.kind == "folder" or self._wanted.quant
-                else [(yield from self._of_source())]
-            )
-            for number, recipe in enumerate(tried, 1):
-                yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
-                outcomes.append((yield from self._try(recipe)))
-            best = choice.chosen(outcomes)
-            made = None
-            if best is not None and not best.is_source:
-                recipe = next(each for each in tried if each.name == best.name)
-                made = yield from self._shop.made(recipe)
-            return Report(self._source.label, self._wanted.gate, tuple(outcomes), best, made)
+        tried = yield from self._candidates()
+        outcomes = (
+            [] if self._source.kind == "folder" or self._wanted.quant else [(yield from self._of_source())]
+        )
+        for number, recipe in enumerate(tried, 1):
+            yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
+            outcomes.append((yield from self._try(recipe)))
+        best = choice.chosen(outcomes)
+        made = None
+        if best is not None and not best.is_source:
+            recipe = next(each for each in tried if each.name == best.name)
+            made = yield from self._shop.made(recipe)
+        return Report(self._source.label, self._wanted.gate, tuple(outcomes), best, made)
 
     def clean(self) -> None:
         """Remove everything but the findings."""
