@@ -25,9 +25,9 @@ from hutch.runtime.worker import SocketFolder
 from hutch.store.store import ModelStore
 
 METHOD = 2  # figures of another one are not compared with these
-_SETTINGS = frozenset(
-    ("num_thread", "num_gpu", "hardware", "onnx_runner", "flash_attention", "kv_cache_type", "llama_server")
-)
+_SETTINGS = {
+    *("num_thread", "num_gpu", "hardware", "onnx_runner", "flash_attention", "kv_cache_type", "llama_server")
+}
 _ROUNDS = 4
 _AT_ONCE = 8
 _NUM_CTX = 2048

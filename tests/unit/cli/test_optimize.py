@@ -10,7 +10,7 @@ import pytest
 from hutch.cli import optimize, side
 from hutch.core.errors import Conflict
 from hutch.core.names import ModelName
-from hutch.optimize import variant
+from hutch.optimize import source, variant
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
 from hutch.optimize.making import alone
@@ -53,7 +53,7 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
 
     monkeypatch.setenv("HUTCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(side, "is_here", lambda: True)
-    monkeypatch.setattr(optimize.source, "find", lambda *_: Source("m:1b", "gguf", "0" * 64, {}, _NAME))
+    monkeypatch.setattr(source, "find", lambda *_: Source("m:1b", "gguf", "0" * 64, {}, _NAME))
     monkeypatch.setattr(variant, "put", kept)
     monkeypatch.setattr(Search, "run", searched)
     monkeypatch.setattr(Search, "clean", lambda _: is_held())

@@ -4,7 +4,6 @@ import errno
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -84,10 +83,10 @@ def test_the_folder_may_go_while_another_one_is_made_in_it(
 ) -> None:
     first, make = laid_out.lay_out(files), tempfile.mkdtemp
 
-    def after_its_end(**places: Any) -> str:
+    def after_its_end(*, prefix: str, dir: Path) -> str:  # noqa: A002
         laid_out.remove(first)
         monkeypatch.setattr(tempfile, "mkdtemp", make)
-        return make(**places)
+        return make(prefix=prefix, dir=dir)
 
     monkeypatch.setattr(tempfile, "mkdtemp", after_its_end)
     second = laid_out.lay_out(files)
