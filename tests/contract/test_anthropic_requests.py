@@ -1,11 +1,12 @@
 """What the backend is asked for when it is asked in Anthropic's words."""
 
 import base64
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from hutch.core.chat import Message, Sampling, ToolCall
+from hutch.core.chat import Chunk, Message, Sampling, ToolCall
 from tests.contract.house import Front
 from tests.contract.test_requests import HI
 from tests.picture_files import png
@@ -99,22 +100,67 @@ def test_tools_are_functions(
     [
         (None, None, False),
         ({"type": "disabled"}, "high", False),
-        ({"type": "adaptive"}, "low", None),
+        ({"type": "adaptive"}, None, None),
+        ({"type": "adaptive"}, "low", "low"),
         ({"type": "enabled", "budget_tokens": 2048}, None, True),
         ({"type": "enabled"}, "low", "low"),
-        ({"type": "enabled"}, "xhigh", "high"),
+        ({"type": "enabled"}, "xhigh", "max"),
         ({"type": "enabled"}, "max", "max"),
     ],
 )
 def test_whether_and_how_much_to_think(house: Front, thinking: Any, effort: str | None, think: Any) -> None:
     request = house.asks(PATH, max_tokens=5, messages=HI, thinking=thinking, output_config={"effort": effort})
     assert request.think == think
+    assert request.needs_thinking == (not thinking or thinking["type"] != "adaptive")
+
+
+@pytest.mark.parametrize("thinking", [None, {"type": "adaptive"}, {"type": "enabled"}])
+def test_a_word_that_is_no_effort_is_refused(house: Front, thinking: Any) -> None:
+    effort = {"effort": "banana"}
+    assert "banana" in house.refuses(PATH, max_tokens=5, messages=HI, thinking=thinking, output_config=effort)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort", "ignored"),
+    [
+        (None, "low", "output_config.effort"),
+        ({"type": "adaptive"}, "low", None),
+        ({"type": "enabled", "budget_tokens": 2048}, "low", "thinking.budget_tokens"),
+        ({"type": "disabled"}, None, None),
+    ],
+)
+def test_what_has_no_effect_on_thinking_is_named(
+    house: Front, thinking: Any, effort: str | None, ignored: str | None
+) -> None:
+    body = {"model": "tiny", "max_tokens": 5, "messages": HI, "thinking": thinking}
+    reply = house.client.post(PATH, json={**body, "output_config": {"effort": effort}})
+    assert reply.headers.get("X-Hutch-Ignored") == ignored
 
 
 def test_the_form_of_the_answer_is_a_schema(house: Front) -> None:
     form = {"type": "json_schema", "schema": {"type": "object"}}
     request = house.asks(PATH, max_tokens=5, messages=HI, output_config={"format": form})
     assert request.response_format == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "stopped_by", "told"),
+    [
+        ("stop", "", ("end_turn", None)),
+        ("stop", "END", ("stop_sequence", "END")),
+        ("stop", "<|im_end|>", ("end_turn", None)),
+        ("tool_calls", "END", ("tool_use", None)),
+    ],
+)
+def test_a_stop_text_is_named_that_the_client_gave(
+    house: Front, monkeypatch: pytest.MonkeyPatch, reason: Any, stopped_by: str, told: tuple[str, str | None]
+) -> None:
+    async def generate(*_: object) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(text="a", finish_reason=reason, stopped_by=stopped_by)
+
+    monkeypatch.setattr(house.backend, "generate", generate)
+    reply = house.post(PATH, {"max_tokens": 5, "messages": HI, "stop_sequences": ["END"]})
+    assert (reply["stop_reason"], reply["stop_sequence"]) == told
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """OpenAI's Responses over a backend that remembers what it was asked for: conversations that go on, and what is kept."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -146,18 +147,57 @@ def test_an_answer_in_the_background_comes_when_it_comes(house: Front) -> None:
         assert failed["error"]["message"] == "the worker died. Send it again."
 
 
+def _kept(name: str, num_chars: int = 0) -> Kept:
+    return Kept({"id": name, "output": ["x" * num_chars]}, [], [])
+
+
+def _names(shelf: Shelf, who: Principal, names: str) -> str:
+    """Those of the names that are kept."""
+    found = ""
+    for name in names:
+        with suppress(NoResponse):
+            found += shelf.get(who, name).response["id"]
+    return found
+
+
 def test_the_shelf_is_each_principals_own_and_bounded() -> None:
-    shelf, ann, bob = Shelf(max_responses=2, max_bytes=400), Principal("ann"), Principal("bob")
-    for name in "ab":
-        shelf.put(ann, Kept({"id": name, "output": []}, [], []))
+    shelf, ann, bob = Shelf(max_responses=8), Principal("ann"), Principal("bob")
+    for name in "abcdefgh":
+        shelf.put(ann, _kept(name))
     with pytest.raises(NoResponse):
         shelf.get(bob, "a")
     shelf.get(ann, "a")
-    shelf.put(bob, Kept({"id": "c", "output": []}, [], []))  # b is the one that nobody asked for
-    with pytest.raises(NoResponse):
-        shelf.get(ann, "b")
-    assert shelf.get(ann, "a").response["id"] == "a"
-    shelf.put(bob, Kept({"id": "d", "output": ["x" * 500]}, [], []))  # more than fits at all
-    for who, name in ((ann, "a"), (bob, "c"), (bob, "d")):
-        with pytest.raises(NoResponse):
-            shelf.get(who, name)
+    shelf.put(bob, _kept("i"))  # b is the one that nobody asked for
+    assert (_names(shelf, ann, "abcdefgh"), _names(shelf, bob, "i")) == ("acdefgh", "i")
+
+
+def test_a_response_that_does_not_fit_goes_alone() -> None:
+    shelf, ann, bob = Shelf(max_bytes=400), Principal("ann"), Principal("bob")
+    shelf.put(ann, _kept("a"))
+    shelf.put(bob, _kept("b"))
+    shelf.put(bob, _kept("c", 500))
+    assert (_names(shelf, ann, "a"), _names(shelf, bob, "bc")) == ("a", "b")
+
+
+@pytest.mark.parametrize("limits", [{"max_responses": 8}, {"max_bytes": 2000}])
+def test_nobody_pushes_everybody_else_out(limits: dict[str, int]) -> None:
+    shelf, ann, bob = Shelf(**limits), Principal("ann"), Principal("bob")
+    for name in "abcd":
+        shelf.put(ann, _kept(name, 200))
+    for name in "efghijklmnop":
+        shelf.put(bob, _kept(name, 200))
+    assert _names(shelf, ann, "abcd") == "abcd"
+    assert _names(shelf, bob, "efghijklmnop") in ("mnop", "nop")
+
+
+def test_what_came_before_counts_without_being_written_out_again() -> None:
+    shelf, ann = Shelf(max_bytes=1000), Principal("ann")
+    first = _kept("a", 300)
+    shelf.put(ann, first)
+    second = Kept({"id": "b", "output": []}, [], first.conversation(), first.said_bytes)
+    shelf.put(ann, second)
+    assert 300 < first.said_bytes < first.size_bytes < 400
+    assert 300 < second.said_bytes < second.size_bytes < 400
+    third = Kept({"id": "c", "output": ["x" * 200]}, [], second.conversation(), second.said_bytes)
+    shelf.put(ann, third)
+    assert _names(shelf, ann, "abc") == "bc"

@@ -187,6 +187,8 @@ def test_a_conversation_streams_and_ends_with_its_usage(worker: Started) -> None
     assert [event["choices"][0]["finish_reason"] for event in events if event["choices"]][-1] == "length"
     assert events[-1]["usage"]["completion_tokens"] == 8
     assert len(whole["choices"][0]["logprobs"]["content"]) == 8
+    stopped = streamed(worker, "/v1/chat/completions", {**body, "stop": [said[2:4]]})
+    assert stopped[-1]["stopping_word"] == said[2:4]
 
 
 def test_the_template_and_the_tokenizer_can_be_asked(worker: Started) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -56,7 +56,7 @@ class AnthropicChat:
         body: MessagesBody = call.body
         headers = body.ignored()
         chunks = self._backend.generate(body.internal(), call.who)
-        message = _Message(body.model)
+        message = _Message(body.model, body.stop_sequences or ())
         if body.stream:
             return Stream(message.events(await with_first(chunks)), SSE, _error_event, headers)
         async with aclosing(chunks):
@@ -77,7 +77,8 @@ class AnthropicChat:
 class _Message:
     """An answer as it grows: blocks of content, each of one kind, one after another."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, stops: Sequence[str]) -> None:
+        self._stops = stops  # those that the client knows; a model has its own beside them
         self._head: JsonDict = {
             "id": f"msg_{uuid.uuid4().hex}",
             "type": "message",
@@ -119,8 +120,9 @@ class _Message:
         if chunk.finish_reason:
             yield from self._close()
             self._usage = chunk.usage or self._usage
-            reason = "stop_sequence" if chunk.stopped_by else _REASONS[chunk.finish_reason]
-            self._stopped = {"stop_reason": reason, "stop_sequence": chunk.stopped_by or None}
+            is_named = chunk.finish_reason == "stop" and chunk.stopped_by in self._stops
+            reason = "stop_sequence" if is_named else _REASONS[chunk.finish_reason]
+            self._stopped = {"stop_reason": reason, "stop_sequence": chunk.stopped_by if is_named else None}
 
     def whole(self) -> JsonDict:
         """The message, as far as it has come."""
@@ -164,7 +166,7 @@ def _arguments(text: str) -> Any:
     """The arguments of a call as an object; what a small model wrote that is none, under a name that says so."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"_invalid_json": text}
     return value if isinstance(value, dict) else {"_value": value}
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from hutch.api.images import MAX_IMAGES, checked_address
-from hutch.api.limits import MAX_MESSAGES, checked_schema, checked_tools
+from hutch.api.limits import MAX_MESSAGES, checked_effort, checked_schema, checked_tools
 from hutch.api.openai_wire import choose_tools
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall
@@ -149,12 +149,16 @@ class CountBody(Wire):
     output_config: OutputConfig | None = None
 
     def ignored(self) -> dict[str, str]:
-        """A header that names parameters nobody has documented. Raises NotBuilt for documented ones not built."""
+        """A header that names what has no effect. Raises NotBuilt for documented parameters that are not built."""
         extra = self.model_extra or {}
         for name in _NOT_BUILT:
             if extra.get(name):
                 raise NotBuilt(f"{name}: it is not supported", hint=f"Leave `{name}` out.", param=name)
         names = sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
+        if self.thinking and self.thinking.budget_tokens is not None:
+            names.append("thinking.budget_tokens")
+        if self.output_config and self.output_config.effort and self._think() is False:
+            names.append("output_config.effort")
         shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
         return {"X-Hutch-Ignored": shown} if names else {}
 
@@ -177,6 +181,7 @@ class CountBody(Wire):
             tool_choice=wanted,
             parallel_tool_calls=not (choice and choice.disable_parallel_tool_use),
             think=self._think(),
+            needs_thinking=not self.thinking or self.thinking.type != "adaptive",
             truncate=False,
         )
 
@@ -194,12 +199,11 @@ class CountBody(Wire):
         kind = self.thinking.type if self.thinking else "disabled"
         if kind not in ("enabled", "disabled", "adaptive"):
             raise BadInput("thinking.type: it takes enabled, disabled or adaptive", param="thinking.type")
-        if kind != "enabled":
-            return None if kind == "adaptive" else False  # None: as far as the model can
         effort = self.output_config.effort if self.output_config else None
-        if effort not in (None, "low", "medium", "high", "xhigh", "max"):
-            raise BadInput("output_config.effort: it takes low, medium, high, xhigh or max")
-        return "high" if effort == "xhigh" else effort or True
+        level = checked_effort(effort, "output_config.effort", least="low")
+        if kind == "disabled":
+            return False
+        return level or (None if kind == "adaptive" else True)  # None: as far as the model can
 
     def _format(self) -> JsonDict | None:
         wanted = self.output_config.format if self.output_config else None

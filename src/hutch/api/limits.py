@@ -18,8 +18,7 @@ _MAX_SCHEMA_DEPTH = 32
 _MAX_REPEAT = 1000
 _REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _COUNTED = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
-_EFFORTS: dict[str | None, bool | str | None] = {
-    None: None,
+_EFFORTS: dict[str, bool | str] = {  # from the least to the most
     "none": False,
     "minimal": "low",
     "low": "low",
@@ -88,12 +87,14 @@ def checked_tools(tools: list[dict[str, Any]] | None) -> tuple[dict[str, Any], .
     return tuple(tools or ())
 
 
-def checked_effort(effort: str | None) -> bool | str | None:
-    """OpenAI's word for how much to think, as Ollama's. Raises BadInput for a word that is none."""
-    if effort not in _EFFORTS:
-        known = ", ".join(name for name in _EFFORTS if name)
-        raise BadInput(
-            f"reasoning_effort: {effort!a:.40} is none of {known}",
-            param="reasoning_effort",
-        )
+def checked_effort(effort: str | None, name: str, least: str = "none") -> bool | str | None:
+    """OpenAI's or Anthropic's word for how much to think, as Ollama's. Raises BadInput for a word that is none.
+
+    `name` is the field; `least` is the first of the words that it takes.
+    """
+    if effort is None:
+        return None
+    known = list(_EFFORTS)[list(_EFFORTS).index(least) :]
+    if effort not in known:
+        raise BadInput(f"{name}: {effort!a:.40} is none of {', '.join(known)}", param=name)
     return _EFFORTS[effort]

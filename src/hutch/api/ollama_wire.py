@@ -296,7 +296,7 @@ def tool_calls(pieces: list[ToolCall]) -> list[JsonDict]:
 def _object(text: str) -> JsonDict:
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise EngineFailed(

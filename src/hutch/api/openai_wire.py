@@ -278,7 +278,8 @@ class ChatBody(_Common):
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             think=checked_effort(
-                self.reasoning_effort or (self.reasoning.effort if self.reasoning else None)
+                self.reasoning_effort or (self.reasoning.effort if self.reasoning else None),
+                "reasoning_effort",
             ),
             truncate=False,
         )

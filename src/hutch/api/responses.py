@@ -53,12 +53,12 @@ class Responses:
         body: ResponsesBody = call.body
         headers = body.ignored()
         items = body.items()
-        before: list[JsonDict] = []
-        if body.previous_response_id is not None:
-            before = self._shelf.get(call.who, body.previous_response_id).conversation()
-        request = body.internal([*before, *items])
         answer = _Answer(body)
-        kept = Kept(answer.response, items, before)
+        kept = Kept(answer.response, items, [])
+        if body.previous_response_id is not None:
+            previous = self._shelf.get(call.who, body.previous_response_id)
+            kept.before, kept.before_bytes = previous.conversation(), previous.said_bytes
+        request = body.internal([*kept.before, *items])
         keeps = body.store is not False
         if body.background:
             return self._begin(call, request, answer, kept)

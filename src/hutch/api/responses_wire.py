@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from hutch.api.images import MAX_IMAGES, checked_address
-from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_schema, checked_tools
+from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_effort, checked_schema, checked_tools
 from hutch.api.openai_wire import DEFAULTS, JsonDict, choose_tools, ranged
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall
@@ -16,12 +16,6 @@ from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.names import ModelName
 
 _LOGPROBS = "message.output_text.logprobs"
-_EFFORTS: Mapping[str | None, bool | str | None] = {
-    None: None,
-    "none": False,
-    "minimal": "low",
-    "xhigh": "max",
-} | {level: level for level in ("low", "medium", "high", "max")}
 _BOOKKEEPING = frozenset(
     (
         *("access_programs", "user", "service_tier", "prompt_cache_key", "prompt_cache_options"),
@@ -124,7 +118,7 @@ class ResponsesBody(Wire):
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
             top_logprobs=self._logprobs(),
-            think=self._think(),
+            think=checked_effort(self.reasoning.effort if self.reasoning else None, "reasoning.effort"),
             truncate=self._truncate(),
         )
 
@@ -140,15 +134,6 @@ class ResponsesBody(Wire):
         if others:
             raise NotBuilt(f"include: {others[0][:80]!r} is not supported", param="include")
         return (self.top_logprobs or 0) if _LOGPROBS in (self.include or ()) or self.top_logprobs else None
-
-    def _think(self) -> bool | str | None:
-        effort = self.reasoning.effort if self.reasoning else None
-        if effort not in _EFFORTS:
-            raise BadInput(
-                f"reasoning.effort: it takes {', '.join(str(each) for each in _EFFORTS if each)}",
-                param="reasoning.effort",
-            )
-        return _EFFORTS[effort]
 
     def _truncate(self) -> bool:
         if self.truncation not in (None, "auto", "disabled"):
@@ -251,7 +236,7 @@ def _call(item: JsonDict, field: str) -> tuple[str, str, str]:
     arguments = _text(item, "arguments", field)
     try:
         json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(f"{field}.arguments: it is no JSON", param=f"{field}.arguments") from None
     return _text(item, "call_id", field), _text(item, "name", field), arguments
 

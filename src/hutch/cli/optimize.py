@@ -16,6 +16,7 @@ from hutch.core.names import ModelName
 from hutch.optimize import picture, source, texts, variant
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
+from hutch.optimize.making import alone
 from hutch.optimize.olive import PREFIX, run_recipe
 from hutch.optimize.records import Records
 from hutch.optimize.search import Report, Search, Wanted
@@ -43,22 +44,23 @@ def optimize(args: argparse.Namespace) -> int:
     given = texts.of_file(Path(args.data).expanduser()) if args.data else texts.built_in()
     store = local_store()
     found = source.find(args.model, store)
-    target = _target(args, found)
+    _target(args, found, "")  # what has no name is refused at once
     if args.recipe:
-        return _by_recipe(args, found, target)
+        return _by_recipe(args, found)
     search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
-    with steps.shown() as tell:
+    with steps.shown() as tell, alone(_root()):
         report: Report = _follow(search.run(), tell)
-        created = _create(report, found, target, tell)
-    return _finish(args, search, report, created)
+        created = _create(args, report, found, tell)
+        search.clean()
+    return _finish(args, report, created)
 
 
 def _root() -> Path:
     return places.home() / "optimize"
 
 
-def _target(args: argparse.Namespace, found: Source) -> ModelName | None:
-    """The name that the variant is to get; None for a search that only tells."""
+def _target(args: argparse.Namespace, found: Source, format_: str) -> ModelName | None:
+    """The name that a variant of this format is to get; None for a search that only tells."""
     if args.to:
         return ModelName.parse(args.to)
     if not (args.quant or args.recipe):
@@ -66,7 +68,7 @@ def _target(args: argparse.Namespace, found: Source) -> ModelName | None:
     if found.name is None:
         raise BadInput("a variant of a folder needs a name", hint="Give one with --to NAME.")
     word = args.quant.lower() if args.quant else "olive"
-    return found.name._replace(tag=f"{found.name.tag}-{args.format or 'onnx'}-{word}")
+    return found.name._replace(tag=f"{found.name.tag}-{format_}-{word}")
 
 
 def _follow(work: Generator[Progress, None, Any], tell: Tell) -> Any:
@@ -77,22 +79,21 @@ def _follow(work: Generator[Progress, None, Any], tell: Tell) -> Any:
             return end.value
 
 
-def _create(report: Report, found: Source, target: ModelName | None, tell: Tell) -> ModelName | None:
+def _create(args: argparse.Namespace, report: Report, found: Source, tell: Tell) -> ModelName | None:
     """Give the chosen variant its name, where one was asked for."""
-    if target is None or report.made is None:
+    if report.made is None or (target := _target(args, found, report.made.format)) is None:
         return None
     for step in variant.put(local_store(), target, report.made, found.name):
         tell(step)
     return target
 
 
-def _finish(args: argparse.Namespace, search: Search, report: Report, created: ModelName | None) -> int:
+def _finish(args: argparse.Namespace, report: Report, created: ModelName | None) -> int:
     said = {**report.as_json(), "created": created.short if created else None}
     kept = Records(_root()).keep_search(said)
     drawing = Path(args.picture).expanduser() if args.picture else kept.with_suffix(".svg")
     title = f"{report.source} on {said['machine']['processor']}, {said['machine']['cores']} cores"
     drawing.write_text(picture.svg(title, report.outcomes, report.gate, report.chosen), encoding="utf-8")
-    search.clean()
     if args.json:
         print(json.dumps({"id": kept.stem, **said, "picture": str(drawing)}, indent=2, ensure_ascii=False))
     else:
@@ -135,14 +136,15 @@ def _verdict(report: Report, created: ModelName | None) -> str:
     )
 
 
-def _by_recipe(args: argparse.Namespace, found: Source, target: ModelName | None) -> int:
+def _by_recipe(args: argparse.Namespace, found: Source) -> int:
     if not args.recipe.startswith(PREFIX):
         raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
     config = Path(args.recipe.removeprefix(PREFIX)).expanduser()
-    with steps.shown() as tell:
+    with steps.shown() as tell, alone(_root()):
         made = _follow(run_recipe(_root(), found, config), tell)
+        target = _target(args, found, made.format)
         assert target is not None  # noqa: S101 - _target sees to it
-        for step in variant.put(local_store(), target, made, None):
+        for step in variant.put(local_store(), target, made, found.name):
             tell(step)
     if args.json:
         print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))

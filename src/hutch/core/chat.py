@@ -119,6 +119,7 @@ class GenerateRequest:
     parallel_tool_calls: bool | None = None
     top_logprobs: int | None = None  # None: no log-probabilities; 0: of the chosen token alone
     think: bool | str | None = None  # a text is a level; None: as far as the model can
+    needs_thinking: bool = True  # False: a model that cannot think answers without
     truncate: bool = True  # drop the oldest messages where the prompt is too long
     want_context: bool = False  # the last chunk carries the tokens of the whole exchange
 

@@ -82,7 +82,10 @@ def completion_body(
 
 
 def chat_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chunk:
-    """An event of `/v1/chat/completions` as a chunk. The last event carries the usage."""
+    """An event of `/v1/chat/completions` as a chunk. The last event carries the usage.
+
+    What stopped the answer is told by Hutch's own worker, and not by llama-server.
+    """
     choices = event.get("choices")
     choice = choices[0] if choices else {}
     delta = choice.get("delta") or {}
@@ -92,6 +95,7 @@ def chat_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chunk:
         tool_calls=tuple(_tool_call(call) for call in delta.get("tool_calls") or ()),
         logprobs=_logprobs((choice.get("logprobs") or {}).get("content"), top_logprobs),
         finish_reason=choice.get("finish_reason"),
+        stopped_by=event.get("stopping_word") or "",
         usage=_usage(event["timings"]) if "timings" in event else None,
     )
 

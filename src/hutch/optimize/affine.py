@@ -80,14 +80,14 @@ def quantize(graph: Path, target: Path) -> Iterator[Progress]:
     found = [node for node in nodes if work.is_matrix(node)]
     if not found or any(node.op_type == "MatMulNBits" for node in nodes):
         raise BadInput("the graph has no float matrices to quantise", hint="Begin with a model of floats.")
-    replaced: dict[str, list[Any]] = {}
+    replaced: dict[str, list[Any]] = {}  # by the node's first output: a name may be empty, and that may not
     for done, node in enumerate(found):
         yield Progress("quantising to 4-bit blocks", total=len(found), completed=done + 1)
         is_head = node.output[0] == "logits"
-        replaced[node.name] = work.head(node) if is_head else work.affine(node)
+        replaced[node.output[0]] = work.head(node) if is_head else work.affine(node)
     replaced |= work.embedding(nodes)
     del model.graph.node[:]
-    model.graph.node.extend(new for node in nodes for new in replaced.get(node.name, [node]))
+    model.graph.node.extend(new for node in nodes for new in replaced.get(node.output[0], [node]))
     work.write_initializers()
     if not any(each.domain == _DOMAIN for each in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
@@ -128,7 +128,7 @@ class _Work:
             self._add(f"{name}_Q4", packed),
             self._add(f"{name}_scales", np.concatenate([scales, more_scales], axis=1)),
         )
-        sums, longer = f"{node.name}/sums", f"{node.name}/longer"
+        sums, longer = f"{node.output[0]}/sums", f"{node.output[0]}/longer"
         make = self._onnx.helper.make_node
         return [
             make("MatMul", [source, self._sums(inputs)], [sums], sums),
@@ -137,7 +137,7 @@ class _Work:
                 "MatMulNBits",
                 [longer, *weights],
                 list(node.output),
-                f"{node.name}_Q4",
+                f"{node.output[0]}_Q4",
                 domain=_DOMAIN,
                 K=levels.shape[1] * BLOCK,
                 N=outputs,
@@ -163,7 +163,7 @@ class _Work:
                 "MatMulNBits",
                 [node.input[0], *self._head[:2]],
                 list(node.output),
-                f"{node.name}_Q8",
+                f"{node.output[0]}_Q8",
                 domain=_DOMAIN,
                 K=inputs,
                 N=outputs,
@@ -186,28 +186,30 @@ class _Work:
             if node.op_type != "Gather":
                 continue
             if (turn := turned.get(node.input[0])) is not None:
-                return {turn.name: [], node.name: self._view(node)}
+                return {turn.output[0]: [], node.output[0]: self._view(node)}
             table = self._known.get(node.input[0])
             if table is None or tuple(table.dims) != self._tied.shape:
                 continue
             if np.array_equal(self._onnx.numpy_helper.to_array(table), self._tied):
                 self._gone.add(table.name)
-                return {node.name: self._view(node)}
+                return {node.output[0]: self._view(node)}
         return {}
 
     def _view(self, node: Any) -> list[Any]:
         assert self._head is not None  # noqa: S101
         levels, scales, words, width = self._head
         make = self._onnx.helper.make_node
-        shape = self._add(f"{node.name}/shape", np.array([words, width], np.int64))
-        middle = self._add(f"{node.name}/middle", np.full((words, width // BLOCK), _INT8_MIDDLE, np.uint8))
+        shape = self._add(f"{node.output[0]}/shape", np.array([words, width], np.int64))
+        middle = self._add(
+            f"{node.output[0]}/middle", np.full((words, width // BLOCK), _INT8_MIDDLE, np.uint8)
+        )
         return [
-            make("Reshape", [levels, shape], [f"{node.name}/table"], f"{node.name}/table"),
+            make("Reshape", [levels, shape], [f"{node.output[0]}/table"], f"{node.output[0]}/table"),
             make(
                 "GatherBlockQuantized",
-                [f"{node.name}/table", node.input[1], scales, middle],
+                [f"{node.output[0]}/table", node.input[1], scales, middle],
                 list(node.output),
-                f"{node.name}_Q8",
+                f"{node.output[0]}_Q8",
                 domain=_DOMAIN,
                 bits=8,
                 block_size=BLOCK,

@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hutch.core.errors import Conflict
 from hutch.core.models import Progress
 from hutch.core.names import ModelName
 from hutch.formats import gguf
@@ -18,12 +20,23 @@ from hutch.optimize.source import Source
 from hutch.optimize.variant import GGUF_NAME, Variant, in_folder, put
 from hutch.store import quantize, room, weights
 from hutch.store.blobs import exhaust
+from hutch.store.lock import Lock
 from hutch.store.store import ModelStore
 from hutch.store.wanted import Catalog
 
 _SCRATCH = ModelName.parse("candidate")
 _MB = 10**6
 Steps = Generator[Progress, None, Any]
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keep other processes out of the workshops below `root`. Raises Conflict where one is at work."""
+    root.mkdir(parents=True, exist_ok=True)
+    with Lock(root, "search") as lock:
+        if not lock.try_acquire():
+            raise Conflict("another process is optimising a model", hint="Wait until it is done, or end it.")
+        yield
 
 
 class Workshop:

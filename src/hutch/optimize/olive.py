@@ -11,13 +11,12 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hutch import places
-from hutch.core.errors import BadInput, Conflict, EngineFailed
+from hutch.core.errors import BadInput, EngineFailed
 from hutch.core.models import Progress
 from hutch.optimize import libraries, process
 from hutch.optimize.making import Workshop
 from hutch.optimize.source import Source
 from hutch.optimize.variant import Variant, in_folder
-from hutch.store.lock import Lock
 
 PREFIX = "olive:"
 # Olive 0.13 calls the model builder as it was up to 0.14 (0.15 and 0.18 fail), and forgets to ask for requests.
@@ -30,29 +29,26 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
     """Run `config` on the source's weights, and return the ONNX folder that it made. Raises what hindered it.
 
     Olive is told the model and the output folder by Hutch; what the configuration says of both is replaced.
+    `alone` has to be held.
     """
     if not config.is_file() or config.suffix not in _SUFFIXES:
         raise BadInput(
             f"{config} is no Olive configuration", hint=f"Name a file that ends in {', '.join(_SUFFIXES)}."
         )
     libraries.check()  # for the source in the form that Olive reads
-    root.mkdir(parents=True, exist_ok=True)
-    with Lock(root, "search") as lock:
-        if not lock.try_acquire():
-            raise Conflict("another process is optimising a model", hint="Wait until it is done, or end it.")
-        log = root / "olive.log"
-        python = yield from _environment(root / "olive", log)
-        shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
-        folder = yield from shop.forms.folder()
-        target = root / "olive-output"
-        shutil.rmtree(target, ignore_errors=True)
-        command = (
-            *(str(python), "-m", "olive", "run", "--config", str(config.absolute())),
-            *("-m", str(folder), "-o", str(target)),
-        )
-        yield Progress(f"running Olive on {source.label}")
-        yield from _run(command, log, process.environment())
-        return _made(target, log)
+    log = root / "olive.log"
+    python = yield from _environment(root / "olive", log)
+    shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
+    folder = yield from shop.forms.folder()
+    target = root / "olive-output"
+    shutil.rmtree(target, ignore_errors=True)
+    command = (
+        *(str(python), "-m", "olive", "run", "--config", str(config.absolute())),
+        *("-m", str(folder), "-o", str(target)),
+    )
+    yield Progress(f"running Olive on {source.label}")
+    yield from _run(command, log, process.environment())
+    return _made(target, log)
 
 
 def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:

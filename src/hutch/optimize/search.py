@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hutch
-from hutch.core.errors import BadInput, Conflict, EngineFailed, NotBuilt
+from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.core.models import Progress
 from hutch.optimize import choice, libraries, recipes
 from hutch.optimize.choice import Outcome
@@ -16,11 +16,10 @@ from hutch.optimize.making import Workshop
 from hutch.optimize.recipes import Recipe
 from hutch.optimize.records import Records, digest
 from hutch.optimize.source import Source
-from hutch.optimize.speed import METHOD, Speed, measure
+from hutch.optimize.speed import METHOD, Speed, measure, settings_facts
 from hutch.optimize.variant import Variant
 from hutch.runtime import machine
 from hutch.store import quantize
-from hutch.store.lock import Lock
 
 Told = Generator[Progress, None, Any]
 _ENGINES = ("xllamacpp", "onnxruntime")
@@ -68,32 +67,23 @@ class Search:
         self._source, self._wanted = source, wanted
         self._records = Records(root)
         self._shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
-        self._root = root
 
     def run(self) -> Generator[Progress, None, Report]:
-        """Try every candidate. Raises Conflict where another search is at work, NotBuilt where a library is missing."""
+        """Try every candidate. Raises NotBuilt where a library is missing. `alone` has to be held."""
         libraries.check()
-        self._root.mkdir(parents=True, exist_ok=True)
-        with Lock(self._root, "search") as lock:
-            if not lock.try_acquire():
-                raise Conflict(
-                    "another process is optimising a model", hint="Wait until it is done, or end it."
-                )
-            tried = yield from self._candidates()
-            outcomes = (
-                []
-                if self._source.kind == "folder" or self._wanted.quant
-                else [(yield from self._of_source())]
-            )
-            for number, recipe in enumerate(tried, 1):
-                yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
-                outcomes.append((yield from self._try(recipe)))
-            best = choice.chosen(outcomes)
-            made = None
-            if best is not None and not best.is_source:
-                recipe = next(each for each in tried if each.name == best.name)
-                made = yield from self._shop.made(recipe)
-            return Report(self._source.label, self._wanted.gate, tuple(outcomes), best, made)
+        tried = yield from self._candidates()
+        outcomes = (
+            [] if self._source.kind == "folder" or self._wanted.quant else [(yield from self._of_source())]
+        )
+        for number, recipe in enumerate(tried, 1):
+            yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
+            outcomes.append((yield from self._try(recipe)))
+        best = choice.chosen(outcomes)
+        made = None
+        if best is not None and not best.is_source:
+            recipe = next(each for each in tried if each.name == best.name)
+            made = yield from self._shop.made(recipe)
+        return Report(self._source.label, self._wanted.gate, tuple(outcomes), best, made)
 
     def clean(self) -> None:
         """Remove everything but the findings."""
@@ -116,7 +106,10 @@ class Search:
             is_source=True,
         )
         made = Variant(self._source.kind, self._source.files)
-        return (yield from self._timed(outcome, {"source": self._source.digest}, made))
+        try:
+            return (yield from self._timed(outcome, {"source": self._source.digest}, made))
+        except (BadInput, EngineFailed, NotBuilt) as error:
+            return replace(outcome, problem=error.message)
 
     def _try(self, recipe: Recipe) -> Generator[Progress, None, Outcome]:
         """Make, compare and time one candidate. What goes wrong with it is told in its line; the others go on."""
@@ -156,7 +149,14 @@ class Search:
         self, outcome: Outcome, of: Mapping[str, Any], what: Recipe | Variant
     ) -> Generator[Progress, None, Outcome]:
         versions = libraries.versions(_ENGINES)
-        inputs = {"what": "speed", "method": METHOD, **of, "machine": machine_facts(), "versions": versions}
+        inputs = {
+            "what": "speed",
+            "method": METHOD,
+            **of,
+            "machine": machine_facts(),
+            "versions": versions,
+            "settings": settings_facts(),
+        }
         known = self._records.known(inputs)
         if known is None:
             made = what if isinstance(what, Variant) else (yield from self._shop.made(what))

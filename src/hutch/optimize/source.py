@@ -13,7 +13,6 @@ from hutch.store import onnx_folder
 from hutch.store.store import ModelStore
 
 Kind = Literal["gguf", "folder", "onnx"]
-_READ_BYTES = 1 << 20
 _GENAI = "genai_config.json"
 
 

@@ -25,6 +25,9 @@ from hutch.runtime.worker import SocketFolder
 from hutch.store.store import ModelStore
 
 METHOD = 2  # figures of another one are not compared with these
+_SETTINGS = {
+    *("num_thread", "num_gpu", "hardware", "onnx_runner", "flash_attention", "kv_cache_type", "llama_server")
+}
 _ROUNDS = 4
 _AT_ONCE = 8
 _NUM_CTX = 2048
@@ -61,6 +64,11 @@ class Speed:
 class _Answer:
     first_s: float
     usage: Usage
+
+
+def settings_facts() -> Mapping[str, Any]:
+    """The settings that a speed depends on, as plain values."""
+    return config.load().model_dump(mode="json", include=_SETTINGS)
 
 
 def measure(store: ModelStore, name: ModelName) -> Speed:

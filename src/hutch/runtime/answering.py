@@ -104,11 +104,13 @@ async def chunks_of(client: WorkerClient, job: Job, request: GenerateRequest) ->
             if reader is not None:
                 chunk = reader.end(chunk) if chunk.finish_reason else reader.feed(chunk)
                 if chunk.finish_reason and (chunk.text or chunk.thinking or chunk.tool_calls):
-                    yield replace(chunk, finish_reason=None, usage=None)
-                    chunk = Chunk(finish_reason=chunk.finish_reason, usage=chunk.usage)
+                    yield replace(chunk, finish_reason=None, stopped_by="", usage=None)
+                    chunk = replace(chunk, text="", thinking="", tool_calls=(), logprobs=())
             if chunk.finish_reason or chunk.usage:
                 reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
-                last = replace(chunk, finish_reason=reason, usage=usage, text=last.text + chunk.text)
+                stopped_by = chunk.stopped_by or last.stopped_by
+                text = last.text + chunk.text
+                last = replace(chunk, finish_reason=reason, stopped_by=stopped_by, usage=usage, text=text)
             elif chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
                 yield chunk
     if last.finish_reason is None:

@@ -104,6 +104,8 @@ def conversation(request: GenerateRequest, model: Model) -> tuple[Message, ...]:
 def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message]) -> Job:
     """The worker's call that answers this request. Raises BadInput where the model cannot do it."""
     template = templates.parse(request.template) if request.template else voice.template
+    if not request.needs_thinking and "thinking" not in capabilities(voice.facts, template):
+        request = replace(request, think=None)
     _check(request, voice, template)
     if request.prompt is not None:
         prompt = _infill(request, voice, template) if request.suffix else request.prompt

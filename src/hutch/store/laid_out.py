@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from hutch.core.errors import EngineFailed
 from hutch.core.models import ModelFile
 from hutch.formats import folder_names
 
+_ATTEMPTS = 3
 _FOLDER = ".loaded"  # in the model folder, since a hard link cannot leave its file system
 
 
@@ -25,11 +27,8 @@ def lay_out(files: Sequence[ModelFile]) -> Path:
     root = files[0].path.parent.parent
     problems: list[str] = []
     for parent in (root / _FOLDER, Path(tempfile.gettempdir())):
-        with contextlib.suppress(OSError):
-            parent.mkdir(mode=0o700, exist_ok=True)
         try:
-            _sweep(parent)
-            folder = Path(tempfile.mkdtemp(prefix=f"hutch-{_host()}-{os.getpid()}-", dir=parent))
+            folder = _fresh(parent)
         except OSError as problem:
             problems.append(f"{parent}: {problem.strerror}")
             continue
@@ -55,6 +54,18 @@ def remove(folder: Path) -> None:
             folder.parent.rmdir()
 
 
+def _fresh(parent: Path, attempts: int = _ATTEMPTS) -> Path:
+    try:
+        with contextlib.suppress(FileExistsError):
+            parent.mkdir(mode=0o700)
+        _sweep(parent)
+        return Path(tempfile.mkdtemp(prefix=f"hutch-{_host()}-{os.getpid()}-", dir=parent))
+    except FileNotFoundError:  # whoever left it empty has taken the parent away meanwhile
+        if attempts == 1:
+            raise
+        return _fresh(parent, attempts - 1)
+
+
 def _link(file: ModelFile, folder: Path) -> None:
     place = folder / file.name
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,9 +85,10 @@ def _sweep(parent: Path) -> None:
 
 def _ours(parent: Path) -> Iterable[Path]:
     for folder in parent.glob(f"hutch-{_host()}-*"):
-        info = folder.lstat()
-        if folder.is_dir() and not folder.is_symlink() and info.st_uid == os.getuid():
-            yield folder
+        with contextlib.suppress(FileNotFoundError):  # another server sweeps too, or ends
+            info = folder.lstat()
+            if stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid():
+                yield folder
 
 
 def _host() -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -76,7 +76,7 @@ def parse_source(text: str) -> Wanted:
         if match is None:
             raise BadInput(f"invalid source {text!r}", hint=_HINT)
         path = (match[3] or "").lstrip("/")
-        kind = "pypi" if PurePosixPath(path).suffix and not path.endswith("/") else "pypi-onnx"
+        kind = "pypi" if path.lower().endswith(".gguf") else "pypi-onnx"
         return Wanted(kind, location=text, members=(Member(match[1], match[2], path.rstrip("/")),))
     scheme, colon, _ = text.partition("://")
     if colon and scheme.lower() in ("http", "https") and _host(text):

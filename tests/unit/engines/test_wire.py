@@ -197,6 +197,11 @@ def test_a_chat_event_becomes_a_chunk(event: dict[str, Any], chunk: Chunk) -> No
     assert chat_chunk(event, 5) == chunk
 
 
+def test_what_stopped_a_chat_is_told_where_the_worker_says_so() -> None:
+    event = {"choices": [], "timings": TIMINGS, "stopping_word": "END"}
+    assert chat_chunk(event, None) == Chunk(stopped_by="END", usage=USAGE)
+
+
 @pytest.mark.parametrize(("top", "tokens"), [(None, ["a", "b"]), (0, []), (1, ["a"]), (2, ["a", "b"])])
 def test_a_chunk_has_no_more_likely_tokens_than_were_asked_for(top: int | None, tokens: list[str]) -> None:
     event = {"choices": [{"delta": {"content": "a"}, "logprobs": {"content": PROBABILITIES}}]}

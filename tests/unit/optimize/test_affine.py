@@ -97,6 +97,19 @@ def test_a_graph_in_blocks_computes_what_the_float_graph_does(tmp_path: Path, is
     assert not names & {"table", "head", "inner"}
 
 
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_nodes_need_no_names(tmp_path: Path, is_turned: bool) -> None:
+    graph(tmp_path / "named.onnx", is_turned=is_turned)
+    list(affine.quantize(tmp_path / "named.onnx", tmp_path / "wanted.onnx"))
+    model = onnx.load(tmp_path / "named.onnx")
+    for node in model.graph.node:
+        node.ClearField("name")
+    onnx.save(model, tmp_path / "nameless.onnx")
+    list(affine.quantize(tmp_path / "nameless.onnx", tmp_path / "found.onnx"))
+    ids = np.arange(_WORDS, dtype=np.int64)[None]
+    assert np.array_equal(run(tmp_path / "found.onnx", ids), run(tmp_path / "wanted.onnx", ids))
+
+
 def test_a_graph_without_float_matrices_is_refused(tmp_path: Path) -> None:
     graph(tmp_path / "float.onnx")
     list(affine.quantize(tmp_path / "float.onnx", tmp_path / "model.onnx"))

@@ -34,7 +34,8 @@ class Script(WorkerClient):
         for piece in pieces[: body["n_predict"] if body["n_predict"] >= 0 else None]:
             yield {"content": piece}
         timings = {"prompt_n": 10 * len(self.bodies), "predicted_n": len(pieces), "predicted_ms": 1000}
-        yield {"content": "", "stop": True, "stop_type": end, "timings": timings}
+        word = "END" if end == "word" else ""
+        yield {"content": "", "stop": True, "stop_type": end, "stopping_word": word, "timings": timings}
 
     async def call(self, path: str, body: Mapping[str, Any]) -> Any:
         """Text into tokens, as many as characters."""
@@ -43,7 +44,7 @@ class Script(WorkerClient):
 
 
 def _answer(script: Script, template: str = _THINKS, **fields: Any) -> list[Chunk]:
-    request: GenerateRequest = ask(user("hi"), response_format=_SCHEMA, **fields)
+    request: GenerateRequest = ask(user("hi"), **{"response_format": _SCHEMA, **fields})
     voice = voice_of(model(template=template), facts())
     job = job_for(request, voice, request.messages or ())
     body = {**job.body, "id_slot": 3, "cache_prompt": False}
@@ -95,6 +96,12 @@ def test_thoughts_that_use_up_all_tokens_are_all_there_is() -> None:
     chunks = _answer(script, sampling=replace(ask().sampling, max_tokens=3), want_context=True)
     assert _told(chunks) == ("Hm so", "", "length")
     assert bytes(chunks[-1].context) == b"hi<t>Hm so"
+
+
+def test_what_stopped_an_answer_is_told_once_also_behind_text_that_was_held_back() -> None:
+    chunks = _answer(Script(["Hm", "<", "word"]), response_format=None)
+    assert _told(chunks) == ("", "Hm<", "stop")
+    assert [chunk.stopped_by for chunk in chunks if chunk.stopped_by] == [chunks[-1].stopped_by] == ["END"]
 
 
 def test_the_context_is_of_the_whole_exchange() -> None:

@@ -245,6 +245,15 @@ def test_what_the_model_cannot_do_is_refused(
     assert caught.value.message == message
 
 
+def test_a_level_for_models_that_can_think_is_nothing_to_others() -> None:
+    request = ask(user("hi"), think="low", needs_thinking=False)
+    plain = job_for(request, voice_of(model(), facts()), [user("hi")])
+    assert plain == job_for(ask(user("hi")), voice_of(model(), facts()), [user("hi")])
+    thinks = voice_of(model(), facts(tokenizer__chat_template=JINJA + "<think>"))
+    body = job_for(request, thinks, [user("hi")]).body
+    assert body["chat_template_kwargs"] == {"enable_thinking": True, "reasoning_effort": "low"}
+
+
 @pytest.mark.parametrize("think", [None, False])
 def test_not_to_think_is_never_refused(think: bool | None) -> None:
     assert job_for(ask(user("x"), think=think), voice_of(model(), facts()), [user("x")]).path == RENDER_PATH

@@ -120,6 +120,15 @@ def test_errors_name_the_file_the_entry_and_the_key(tmp_path: Path, text: str, w
         ("./x.gguf", Wanted("path", "./x.gguf"), "x:latest"),
         ("pypi:x-y==1", Wanted("pypi-onnx", "pypi:x-y==1", members=(Member("x-y", "1", ""),)), "x-y:latest"),
         (
+            "pypi:x==1/models/phi-3.5-mini",
+            Wanted(
+                "pypi-onnx",
+                "pypi:x==1/models/phi-3.5-mini",
+                members=(Member("x", "1", "models/phi-3.5-mini"),),
+            ),
+            "phi-3.5-mini:latest",
+        ),
+        (
             "pypi:x==1/a/B/",
             Wanted("pypi-onnx", "pypi:x==1/a/B/", members=(Member("x", "1", "a/B"),)),
             "b:latest",

@@ -78,6 +78,35 @@ def test_folders_of_servers_that_were_killed_are_swept(files: tuple[ModelFile, .
         laid_out.remove(each)
 
 
+def test_the_folder_may_go_while_another_one_is_made_in_it(
+    files: tuple[ModelFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, make = laid_out.lay_out(files), tempfile.mkdtemp
+
+    def after_its_end(*, prefix: str, dir: Path) -> str:  # noqa: A002
+        laid_out.remove(first)
+        monkeypatch.setattr(tempfile, "mkdtemp", make)
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", after_its_end)
+    second = laid_out.lay_out(files)
+    assert (second.parent, (second / "model.onnx").read_text()) == (first.parent, "graph")
+
+
+def test_another_server_may_sweep_at_the_same_time(
+    files: tuple[ModelFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, see = laid_out.lay_out(files), Path.lstat
+
+    def swept(path: Path) -> os.stat_result:
+        if path == first:
+            laid_out.remove(first)
+        return see(path)
+
+    monkeypatch.setattr(Path, "lstat", swept)
+    assert laid_out.lay_out(files).parent == first.parent
+
+
 @pytest.mark.parametrize("name", ["../x", "/x", "a//b"])
 def test_no_file_is_laid_out_elsewhere(files: tuple[ModelFile, ...], name: str) -> None:
     with pytest.raises(FormatError):

@@ -96,6 +96,8 @@ class ChatWriter:
         said = [self._chunk(added)] if added else []
         said.append(self._chunk({}, chunk.finish_reason))
         totals = {"choices": [], **self._about, "object": "chat.completion.chunk", **_totals(end)}
+        if end.stopping_word:
+            totals["stopping_word"] = end.stopping_word  # Hutch's own: Anthropic's clients are told it
         return [*said, totals]
 
     def _chunk(self, added: JsonDict, reason: str | None = None) -> JsonDict:
