@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and stay so when the power goes."""
+"""Files that are written whole or not at all, and stay so when the power goes; and whose they are."""
 
 import contextlib
 import os
@@ -20,6 +20,17 @@ def write_whole(path: Path, data: bytes, temporary: Path, mode: int) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, so that what bears its number is not left over."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:

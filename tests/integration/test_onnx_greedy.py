@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import onnx
 import onnxruntime as ort
+import onnxruntime_genai as genai
 import pytest
 
 from hutch.engines.onnx.session import Decoder
@@ -15,7 +16,6 @@ from hutch.formats import genai_config
 from tests import onnx_files, onnx_variants
 from tests.unit.engines.onnx.batching import batch
 
-genai = pytest.importorskip("onnxruntime_genai")
 SHAPE = onnx_files.Shape(layers=3, heads=6, kv_heads=2, context=256)
 NUM_NEW = 40
 

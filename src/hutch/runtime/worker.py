@@ -19,6 +19,7 @@ from hutch import places
 from hutch.core.errors import EngineFailed, HutchError
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import ENGINES, Endpoint, LaunchPlan
+from hutch.files import is_running
 from hutch.runtime import logs
 
 _log = logging.getLogger(__name__)
@@ -224,19 +225,9 @@ def _sweep(parent: Path) -> None:
             owner.isdigit()
             and stat.S_ISDIR(info.st_mode)
             and info.st_uid == os.getuid()
-            and not _runs(int(owner))
+            and not is_running(int(owner))
         ):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _free_port() -> int:

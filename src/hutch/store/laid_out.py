@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hutch.core.errors import EngineFailed
 from hutch.core.models import ModelFile
+from hutch.files import is_running
 from hutch.formats import folder_names
 
 _ATTEMPTS = 3
@@ -79,7 +80,7 @@ def _sweep(parent: Path) -> None:
     """Remove the folders of servers on this machine that were killed."""
     for folder in _ours(parent):
         owner = folder.name.removeprefix(f"hutch-{_host()}-").partition("-")[0]
-        if owner.isdigit() and not _runs(int(owner)):
+        if owner.isdigit() and not is_running(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -93,13 +94,3 @@ def _ours(parent: Path) -> Iterable[Path]:
 
 def _host() -> str:
     return "".join(each for each in socket.gethostname() if each.isalnum())[:32] or "host"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
