@@ -4,6 +4,7 @@ A text that is shorter than the longest of its batch is padded, and padding is c
 others of about their length, in steps small enough that whoever comes later, or leaves, does not wait long.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def step(requests: Sequence[Waiting]) -> list[tuple[int, int]]:
     The first request leads with its longest text; the others add texts of about that length where there is room.
     """
     longest = requests[0].lengths[-1]
-    low = max(1, min(int(longest * _SHORTEST), longest - _SLACK))
+    low = max(1, min(math.ceil(longest * _SHORTEST), longest - _SLACK))
     room = max(1, min(MAX_ROWS, MAX_TOKENS // longest))
     found: list[tuple[int, int]] = []
     for number, waiting in enumerate(requests):

@@ -15,23 +15,32 @@ class Pace:
         self._max_chunk = max(_GRAIN, max_chunk)
         self._token_s = 0.0
         self._step_s: dict[int, float] = {}
+        self._credit_s = (
+            0.0  # time that chunks may still take, by the steps that were run since; below 0 they took more
+        )
 
     def chunk(self, num_left: int, num_whole: int, num_decoding: int, num_busy: int) -> int:
-        """How many tokens of a prompt to read now.
+        """How many tokens of a prompt to read now; none where chunks have held the answers up for long enough.
 
         `num_left` of its `num_whole` tokens are to be read; `num_decoding` answers are being written, and `num_busy` will be
         when all prompts are read.
         """
+        if not num_decoding or num_whole * self._token_s <= _WHOLE_S:
+            self._credit_s = 0.0
+        elif self._credit_s < 0:
+            return 0
         num = min(num_left, self._allowed(num_whole, num_decoding, num_busy))
         return num - 1 if num_left - num == 1 and num > 1 else num  # no last chunk of a single token
 
     def prefilled(self, num_tokens: int, took_s: float) -> None:
         """A chunk was read."""
         self._token_s = _mean(self._token_s, took_s / num_tokens)
+        self._credit_s -= took_s
 
     def decoded(self, num_rows: int, took_s: float) -> None:
         """A step was run, choosing the tokens included."""
         self._step_s[num_rows] = _mean(self._step_s.get(num_rows, 0.0), took_s)
+        self._credit_s = min(0.0, self._credit_s + (_MAX_SLOWER - 1) * took_s)
 
     def _allowed(self, num_whole: int, num_decoding: int, num_busy: int) -> int:
         if not self._token_s:

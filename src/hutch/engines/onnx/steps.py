@@ -52,6 +52,8 @@ class Steps:
         num = self._pace.chunk(
             row.num_left, len(answer.tokens) - answer.num_cached, len(busy) - len(reading), len(busy)
         )
+        if not num:
+            return
         is_last = num == row.num_left
         with self._failing([row]), self._timed(self._pace.prefilled, num):
             ids = row.tokens[row.num_held : row.num_held + num]
