@@ -1,5 +1,6 @@
 """The body of `/v1/completions`, and the internal requests that it stands for: one for each prompt."""
 
+from dataclasses import replace
 from typing import Any
 
 from hutch.api.limits import MAX_ANSWERS, checked_token_ids
@@ -9,6 +10,7 @@ from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 
 _MAX_BEST_OF = 20
+_DEFAULTS = replace(DEFAULTS, max_tokens=16)  # which is OpenAI's; a model's own num_predict comes before it
 
 
 class CompletionBody(SampledBody):
@@ -33,7 +35,7 @@ class CompletionBody(SampledBody):
                 hint="Send several requests.",
                 param="prompt",
             )
-        sampling = self.sampling(16 if self.max_tokens is None else self.max_tokens)
+        sampling = self.sampling(self.max_tokens)
         model = ModelName.parse(self.model)
         return tuple(
             GenerateRequest(
@@ -41,7 +43,7 @@ class CompletionBody(SampledBody):
                 prompt=prompt,
                 suffix=self.suffix or "",
                 sampling=sampling,
-                dialect_defaults=DEFAULTS,
+                dialect_defaults=_DEFAULTS,
                 top_logprobs=0 if self.logprobs is None and num > self.num_choices else self.logprobs,
                 truncate=False,
                 echo=bool(self.echo),
