@@ -88,6 +88,7 @@ async def _tried(
             if request.echo and request.prompt is not None and not turn.first:
                 echo = await told_back(worker.client, request.prompt, request.top_logprobs, slot, worker.plan)
                 slot["cache_prompt"] = True
+            is_judged = echo is not None and bool(echo.pieces)
             body = {
                 **await pictured(worker.client, job),
                 **slot,
@@ -100,6 +101,8 @@ async def _tried(
                     if turn.first or echo:
                         chunk = replace(chunk, choice=turn.first + chunk.choice, echo=echo)  # noqa: PLW2901
                         echo = None
+                    if is_judged and chunk.usage:  # what is in the slot was computed for this very request
+                        chunk = replace(chunk, usage=replace(chunk.usage, cached_tokens=0))  # noqa: PLW2901
                     yield chunk
         except WorkerGone:
             if last_try or has_answered:
