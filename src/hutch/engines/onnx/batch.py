@@ -108,7 +108,8 @@ class Batcher:
         first = answer.order.behind
         if first is None:
             return False
-        return self._rows.is_reading(first) or any(each.order is first for each in self._waiting)
+        reading = (row.answer for _, row in self._rows.busy if not row.is_decoding)
+        return any(each is not None and each.order is first for each in (*self._waiting, *reading))
 
     def _deliver(self) -> None:
         """Hand over what the step gave, before the next one begins: the loop writes while ONNX Runtime computes."""

@@ -115,10 +115,6 @@ class Rows:
         row.tokens = answer.begin(row.num_held)
         return row
 
-    def is_reading(self, order: Order) -> bool:
-        """Whether a row has this order, and not yet all of its prompt."""
-        return any(row.answer and row.answer.order is order and not row.is_decoding for row in self._rows)
-
     def has_free(self, slot: int) -> bool:
         """Whether a row of this slot has no answer."""
         return self._of_slot(slot) is not None
