@@ -263,6 +263,7 @@ TEXT_ROWS: Mapping[str, tuple[Row, ...]] = {name: CHAT_ROWS[name] for name in _S
         Heard(["a"], "prompt", "a"),
         Heard([1, 2], "prompt", (1, 2)),
         Heard([[1, 2]], "prompt", (1, 2)),
+        Heard(None, "prompt", "<|endoftext|>"),
         Told(["a", "b"], '"index":1'),
         Told([[1], [2]], '"index":1'),
         *map(

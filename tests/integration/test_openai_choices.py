@@ -1,9 +1,12 @@
 """Several answers to one request of OpenAI's, and prompts told back with their log-probabilities, by real engines."""
 
 import base64
+import os
+import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +159,8 @@ def test_embeddings_take_tokens_texts_and_fewer_dimensions(gpt: openai.OpenAI, s
     several = gpt.embeddings.create(model=MODEL, input=[IDS, IDS[:3]], encoding_format="float")
     alone = gpt.embeddings.create(model=MODEL, input=IDS, encoding_format="float")
     assert len(several.data) == 2
-    assert several.data[0].embedding == pytest.approx(alone.data[0].embedding, abs=1e-2)
+    pairs = zip(several.data[0].embedding, alone.data[0].embedding, strict=True)
+    assert sum(one * other for one, other in pairs) > 0.98  # in company the engine rounds otherwise
     short = gpt.embeddings.create(model=MODEL, input="cat", dimensions=8, encoding_format="float")
     assert len(short.data[0].embedding) == 8
     assert sum(value * value for value in short.data[0].embedding) == pytest.approx(1)
@@ -185,3 +189,35 @@ def test_a_models_own_parameters_are_defaults_here_too(
     usages = [*(chat.usage for chat in chats), text.usage, longer.usage]
     assert [usage and usage.completion_tokens for usage in usages] == [3, 3, 3, 5]
     assert chats[0].choices[0].message.content == chats[1].choices[0].message.content
+
+
+@EVERY_ENGINE
+def test_a_worker_that_is_killed_while_it_tells_a_prompt_back_has_a_successor_that_does(
+    serve: Callable[..., Server], models_dir: Path
+) -> None:
+    server = serve(models_dir)
+    assert server.post("/api/generate", {"model": MODEL})[0] == 200
+    pid = running(server)[MODEL]["pid"]
+    body = {"model": MODEL, "prompt": IDS * 4, "echo": True, "logprobs": 0, "max_tokens": 0}
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(server.post, "/v1/completions", body)
+        eventually(lambda: running(server)[MODEL]["busy"], 5, "the prompt is being read")
+        os.kill(pid, signal.SIGKILL)
+        status, told = reply.result(100)
+    assert status == 200
+    assert len(told["choices"][0]["logprobs"]["tokens"]) == len(IDS * 4)
+    eventually(lambda: running(server)[MODEL]["pid"] not in (pid, None), 10, "another worker has come")
+
+
+@EVERY_ENGINE
+def test_a_worker_that_is_killed_while_it_writes_choices_ends_the_stream_with_an_error(
+    serve: Callable[..., Server], models_dir: Path
+) -> None:
+    server = serve(models_dir)
+    assert server.post("/api/generate", {"model": MODEL})[0] == 200
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0) as gpt:
+        stream = gpt.completions.create(model=MODEL, prompt=IDS, n=3, max_tokens=1000, stream=True)
+        next(iter(stream))
+        os.kill(running(server)[MODEL]["pid"], signal.SIGKILL)
+        with pytest.raises(openai.APIError, match="ended before the answer did"):
+            list(stream)

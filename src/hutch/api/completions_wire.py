@@ -10,13 +10,14 @@ from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 
 _MAX_BEST_OF = 20
+_NO_PROMPT = "<|endoftext|>"  # which stands between documents: the model begins one
 _DEFAULTS = replace(DEFAULTS, max_tokens=16)  # which is OpenAI's; a model's own num_predict comes before it
 
 
 class CompletionBody(SampledBody):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = "<|endoftext|>"
+    prompt: str | list[str] | list[int] | list[list[int]] | None = None
     logprobs: int | None = None
     suffix: str | None = None
     echo: bool | None = None
@@ -66,7 +67,7 @@ class CompletionBody(SampledBody):
         return self.best_of
 
     def _prompts(self) -> tuple[str | tuple[int, ...], ...]:
-        given: Any = self.prompt
+        given: Any = _NO_PROMPT if self.prompt is None else self.prompt
         several = given if isinstance(given, list) and given and not isinstance(given[0], int) else [given]
         for index, prompt in enumerate(several):
             if not prompt and not self.suffix:
