@@ -120,6 +120,31 @@ def test_what_ours_does_not_take_runs_on_genai(onnx_server: Server) -> None:
     assert status == 200, told
     shown = onnx_server.post("/api/show", {"model": "other"})[1]
     assert shown["model_info"]["onnx.runner"] == "onnxruntime-genai"
+    assert shown["hardware"] == hardware
+
+
+def test_show_says_the_runner_and_what_a_seed_is_worth(onnx_server: Server) -> None:
+    onnx_server.post("/api/generate", {"model": "ours", "keep_alive": 0})
+    _, before = onnx_server.post("/api/show", {"model": "ours"})
+    assert (before["hardware"]["runner"], before["hardware"]["provider"]) == ("onnxruntime", "cpu")
+    assert before["reproducibility"] == "tried out when the model is loaded"
+    hardware = load(onnx_server, "ours")
+    assert hardware["reproducible"] is True
+    _, after = onnx_server.post("/api/show", {"model": "ours"})
+    assert after["hardware"] == hardware
+    assert after["reproducibility"] == "same seed, same text, whatever else runs"
+
+
+def test_options_that_mean_nothing_in_onnx_are_logged_by_name(
+    serve: Callable[..., Server], made: Path
+) -> None:
+    server = serve(made / "models", KV_CACHE_TYPE="q8_0")
+    log = server.home / "serve.log"
+    load(server, "ours", num_gpu=3)
+    assert "ours:latest is in ONNX, where these mean nothing: num_gpu, kv_cache_type" in log.read_text()
+    status, told = ask(server, "ours", num_predict=2, use_mmap=False, main_gpu=0)  # no reload: it is served
+    assert status == 200, told
+    assert "these mean nothing: main_gpu, use_mmap\n" in log.read_text()
 
 
 def test_a_setting_forces_a_runner_and_both_say_the_same(
