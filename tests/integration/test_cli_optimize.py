@@ -54,6 +54,8 @@ def hutch(tmp_path: Path) -> Hutch:
         (("./tiny.gguf", "--recipe", "mine.json", "--to", "x"), 2, "--recipe takes olive:FILE"),
         (("./tiny.gguf", "--recipe", "olive:absent.json", "--to", "x"), 2, "no Olive configuration"),
         (("./tiny.gguf", "--to", "a b"), 2, "invalid model name"),
+        (("./tiny.gguf", "--picture", "x.jpg"), 2, "ends in .svg or .png"),
+        (("./tiny.gguf", "--picture", "absent/x.svg"), 2, "cannot be written"),
     ],
 )
 def test_refuses_what_cannot_be(hutch: Hutch, words: tuple[str, ...], code: int, said: str) -> None:

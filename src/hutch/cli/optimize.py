@@ -45,11 +45,16 @@ def optimize(args: argparse.Namespace) -> int:
     store = local_store()
     found = source.find(args.model, store)
     _target(args, found, "")  # what has no name is refused at once
+    _picture_file(args)
     if args.recipe:
         return _by_recipe(args, found)
     search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
     with steps.shown() as tell, alone(_root()):
-        report: Report = _follow(search.run(), tell)
+        try:
+            report: Report = _follow(search.run(), tell)
+        except KeyboardInterrupt:
+            plain.err("stopped: what was found is kept, and the same command goes on from there")
+            raise
         created = _create(args, report, found, tell)
         search.clean()
     return _finish(args, report, created)
@@ -91,9 +96,15 @@ def _create(args: argparse.Namespace, report: Report, found: Source, tell: Tell)
 def _finish(args: argparse.Namespace, report: Report, created: ModelName | None) -> int:
     said = {**report.as_json(), "created": created.short if created else None}
     kept = Records(_root()).keep_search(said)
-    drawing = Path(args.picture).expanduser() if args.picture else kept.with_suffix(".svg")
+    drawing = _picture_file(args) or kept.with_suffix(".svg")
     title = f"{report.source} on {said['machine']['processor']}, {said['machine']['cores']} cores"
-    drawing.write_text(picture.svg(title, report.outcomes, report.gate, report.chosen), encoding="utf-8")
+    shown = title, report.outcomes, report.gate, report.chosen
+    if drawing.suffix.lower() == ".png":
+        from hutch.optimize.picture_png import png
+
+        drawing.write_bytes(png(picture.shapes(*shown)))
+    else:
+        drawing.write_text(picture.svg(*shown), encoding="utf-8")
     if args.json:
         print(json.dumps({"id": kept.stem, **said, "picture": str(drawing)}, indent=2, ensure_ascii=False))
     else:
@@ -102,6 +113,18 @@ def _finish(args: argparse.Namespace, report: Report, created: ModelName | None)
         plain.out(_verdict(report, created))
         plain.out(f"picture: {drawing}")
     return 0 if report.chosen else HutchError.exit_code
+
+
+def _picture_file(args: argparse.Namespace) -> Path | None:
+    """Where the picture is to go; None where nobody says. Raises BadInput for what cannot be."""
+    if not args.picture:
+        return None
+    path = Path(args.picture).expanduser()
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise BadInput("--picture takes a file that ends in .svg or .png")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise BadInput(f"--picture: {path} cannot be written", hint="Name a file in a folder that is there.")
+    return path
 
 
 def _row(outcome: Outcome, chosen: Outcome | None) -> tuple[str, ...]:

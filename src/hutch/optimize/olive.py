@@ -21,6 +21,7 @@ from hutch.optimize.variant import Variant, in_folder
 PREFIX = "olive:"
 # Olive 0.13 calls the model builder as it was up to 0.14 (0.15 and 0.18 fail), and forgets to ask for requests.
 _REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai==0.14.1", "requests")
+_OF_ITS_OWN = ("-I", "-m")  # PYTHONPATH and the user's packages are of other versions
 _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
@@ -43,7 +44,7 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
     target = root / "olive-output"
     shutil.rmtree(target, ignore_errors=True)
     command = (
-        *(str(python), "-m", "olive", "run", "--config", str(config.absolute())),
+        *(str(python), *_OF_ITS_OWN, "olive", "run", "--config", str(config.absolute())),
         *("-m", str(folder), "-o", str(target)),
     )
     yield Progress(f"running Olive on {source.label}")
@@ -61,7 +62,7 @@ def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:
     yield Progress("making an environment for Olive")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     yield Progress("installing Olive, which takes some minutes")
-    pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", *wanted)
+    pip = (str(python), *_OF_ITS_OWN, "pip", "install", "--disable-pip-version-check", "-q", *wanted)
     yield from _run(pip, log, {**process.environment(), **places.pip_environment()})
     whole.write_text("\n".join(wanted), encoding="utf-8")
     return python
@@ -91,7 +92,7 @@ def _run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> I
             running.wait()
     if status:
         raise EngineFailed(
-            f"{Path(command[0]).name} {' '.join(command[1:4])} ended with status {status}: {process.last_words(log)}",
+            f"{Path(command[0]).name} {' '.join(command[3:5])} ended with status {status}: {process.last_words(log)}",
             hint=f"All that it said is in {log}.",
         )
     yield Progress("done")
