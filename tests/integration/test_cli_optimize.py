@@ -53,6 +53,7 @@ def hutch(tmp_path: Path) -> Hutch:
         (("./tiny.gguf", "--data", "absent.txt"), 2, "cannot be read"),
         (("./tiny.gguf", "--recipe", "mine.json", "--to", "x"), 2, "--recipe takes olive:FILE"),
         (("./tiny.gguf", "--recipe", "olive:absent.json", "--to", "x"), 2, "no Olive configuration"),
+        (("./tiny.gguf", "--recipe", "olive:a.json", "--quant", "int4", "--to", "x"), 2, "says what is made"),
         (("./tiny.gguf", "--to", "a b"), 2, "invalid model name"),
         (("./tiny.gguf", "--picture", "x.jpg"), 2, "ends in .svg or .png"),
         (("./tiny.gguf", "--picture", "absent/x.svg"), 2, "cannot be written"),

@@ -24,6 +24,17 @@ pytestmark = [
     ),
 ]
 _OPEN_GATE = ("--max-kl", "0.2", "--min-top1", "0.8", "--json")
+_OLIVE = {
+    "input_model": {"type": "HfModel", "model_path": "said by Hutch"},
+    "systems": {
+        "local": {
+            "type": "LocalSystem",
+            "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}],
+        }
+    },
+    "target": "local",
+    "passes": {"build": {"type": "ModelBuilder", "precision": "int4", "int4_accuracy_level": 4}},
+}
 _TEXT = "The quick brown fox, 12 of them, jumps over the lazy dog.\n" * 90  # of bytes: each is a token
 
 
@@ -77,6 +88,17 @@ def test_an_onnx_model_of_the_store_can_have_its_graph_optimised(folder: Path) -
     told = _optimize(folder, "tiny:onnx", "--quant", "optimized", "--to", "tiny:graph")
     (candidate,) = told["candidates"]
     assert candidate["accuracy"]["mean_kl"] < 1e-3
+
+
+def test_an_olive_configuration_runs_in_an_environment_of_its_own_and_is_judged(folder: Path) -> None:
+    (folder / "olive.json").write_text(json.dumps(_OLIVE))
+    told = _optimize(folder, "tiny:gguf", "--recipe", "olive:olive.json", "--picture", "olive.png")
+    (candidate,) = told["candidates"]
+    assert (candidate["name"], candidate["passes"]) == ("olive:olive.json", True)
+    assert candidate["speed"]["decode_tps"] > 0
+    assert told["created"] == "tiny:gguf-onnx-olive"
+    assert (folder / "olive.png").read_bytes().startswith(b"\x89PNG")
+    assert _hutch(folder, "show", "tiny:gguf-onnx-olive", "--system") == "Be brief.\n"
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])

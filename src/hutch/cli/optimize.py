@@ -34,30 +34,44 @@ def optimize(args: argparse.Namespace) -> int:
         raise BadInput("hutch optimize needs a model", hint="Run 'hutch optimize --help'.")
     if not side.is_here():
         raise NotBuilt("a model is optimised on the machine that has it", hint="Run this command there.")
-    gate = Gate(
-        **{
-            key: value
-            for key, value in (("max_mean_kl", args.max_kl), ("min_top1", args.min_top1))
-            if value is not None
-        }
-    )
     given = texts.of_file(Path(args.data).expanduser()) if args.data else texts.built_in()
-    store = local_store()
-    found = source.find(args.model, store)
+    wanted = Wanted(args.format or "", (args.quant or "").lower(), given, _gate(args))
+    found = source.find(args.model, local_store())
     _target(args, found, "")  # what has no name is refused at once
     _picture_file(args)
-    if args.recipe:
-        return _by_recipe(args, found)
-    search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
+    config = _recipe(args)
+    search = Search(_root(), found, wanted)
     with steps.shown() as tell, alone(_root()):
         try:
-            report: Report = _follow(search.run(), tell)
+            if config is None:
+                report: Report = _follow(search.run(), tell)
+            else:
+                made = _follow(run_recipe(_root(), found, config), tell)
+                report = _follow(search.judged(f"{PREFIX}{config.name}", made), tell)
         except KeyboardInterrupt:
             plain.err("stopped: what was found is kept, and the same command goes on from there")
             raise
         created = _create(args, report, found, tell)
         search.clean()
     return _finish(args, report, created)
+
+
+def _gate(args: argparse.Namespace) -> Gate:
+    said = {"max_mean_kl": args.max_kl, "min_top1": args.min_top1}
+    return Gate(**{key: value for key, value in said.items() if value is not None})
+
+
+def _recipe(args: argparse.Namespace) -> Path | None:
+    """The Olive configuration; None where none is named. Raises BadInput for what is none."""
+    if not args.recipe:
+        return None
+    if args.format or args.quant:
+        raise BadInput(
+            "--recipe says what is made", hint="Leave --format and --quant out, or leave --recipe out."
+        )
+    if not args.recipe.startswith(PREFIX):
+        raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
+    return Path(args.recipe.removeprefix(PREFIX)).expanduser()
 
 
 def _root() -> Path:
@@ -157,25 +171,6 @@ def _verdict(report: Report, created: ModelName | None) -> str:
     return (
         f"the fastest that passes is {report.chosen.name}: hutch optimize {report.source} {wanted} --to NAME"
     )
-
-
-def _by_recipe(args: argparse.Namespace, found: Source) -> int:
-    if not args.recipe.startswith(PREFIX):
-        raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
-    config = Path(args.recipe.removeprefix(PREFIX)).expanduser()
-    with steps.shown() as tell, alone(_root()):
-        made = _follow(run_recipe(_root(), found, config), tell)
-        target = _target(args, found, made.format)
-        assert target is not None  # noqa: S101 - _target sees to it
-        for step in variant.put(local_store(), target, made, found.name):
-            tell(step)
-    if args.json:
-        print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))
-    else:
-        print(
-            f"created {target.short}; its accuracy was not compared: hutch compare {args.model} {target.short}"
-        )
-    return 0
 
 
 def _history(args: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ from hutch.core.models import Progress
 from hutch.optimize import libraries, process
 from hutch.optimize.making import Workshop
 from hutch.optimize.source import Source
-from hutch.optimize.variant import Variant, in_folder
+from hutch.optimize.variant import TOKENIZER_FILES, Variant
+from hutch.store import onnx_folder
 
 PREFIX = "olive:"
 # Olive 0.13 calls the model builder as it was up to 0.14 (0.15 and 0.18 fail), and forgets to ask for requests.
@@ -41,7 +42,7 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
     python = yield from _environment(root / "olive", log)
     shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
     folder = yield from shop.forms.folder()
-    target = root / "olive-output"
+    target = root / "work" / source.digest[:16] / "olive"
     shutil.rmtree(target, ignore_errors=True)
     command = (
         *(str(python), *_OF_ITS_OWN, "olive", "run", "--config", str(config.absolute())),
@@ -49,7 +50,7 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
     )
     yield Progress(f"running Olive on {source.label}")
     yield from _run(command, log, process.environment())
-    return _made(target, log)
+    return _made(target, folder, log)
 
 
 def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:
@@ -98,11 +99,16 @@ def _run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> I
     yield Progress("done")
 
 
-def _made(target: Path, log: Path) -> Variant:
+def _made(target: Path, source: Path, log: Path) -> Variant:
     found = sorted(target.rglob(_GENAI))
     if not found:
         raise EngineFailed(
             f"the recipe made no model with a {_GENAI}",
             hint=f"End it with the pass ModelBuilder. All that Olive said is in {log}.",
         )
-    return in_folder("onnx", found[0].parent)
+    for (
+        name
+    ) in TOKENIZER_FILES:  # as in hutch.optimize.graphs: what the builder writes splits texts otherwise
+        if (source / name).is_file():
+            shutil.copyfile(source / name, found[0].parent / name)
+    return Variant("onnx", onnx_folder.files_in(found[0].parent))
