@@ -18,6 +18,7 @@ from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
 from hutch.optimize.making import alone
 from hutch.optimize.olive import PREFIX, run_recipe
+from hutch.optimize.picture_png import png
 from hutch.optimize.records import Records
 from hutch.optimize.search import Report, Search, Wanted
 from hutch.optimize.source import Source
@@ -114,8 +115,6 @@ def _finish(args: argparse.Namespace, report: Report, created: ModelName | None)
     title = f"{report.source} on {said['machine']['processor']}, {said['machine']['cores']} cores"
     shown = title, report.outcomes, report.gate, report.chosen
     if drawing.suffix.lower() == ".png":
-        from hutch.optimize.picture_png import png
-
         drawing.write_bytes(png(picture.shapes(*shown)))
     else:
         drawing.write_text(picture.svg(*shown), encoding="utf-8")
