@@ -175,7 +175,8 @@ def _verdict(report: Report, created: ModelName | None) -> str:
 def _history(args: argparse.Namespace) -> int:
     searches = Records(_root()).searches()
     if args.model:
-        searches = [each for each in searches if each[1].get("source") == args.model]
+        named = {args.model, _short(args.model)}
+        searches = [each for each in searches if each[1].get("source") in named]
     if args.json:
         told = [{"id": name, **report} for name, report in searches]
         print(json.dumps({"searches": told}, indent=2, ensure_ascii=False))
@@ -185,6 +186,14 @@ def _history(args: argparse.Namespace) -> int:
     if not rows:
         print("nothing was optimised yet", file=sys.stderr)
     return 0
+
+
+def _short(text: str) -> str:
+    """A model's name as reports have it; a path as it is."""
+    try:
+        return ModelName.parse(text).short
+    except BadInput:
+        return text
 
 
 def _history_row(name: str, report: Mapping[str, Any]) -> tuple[str, ...]:

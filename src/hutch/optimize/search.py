@@ -1,7 +1,7 @@
 """The search: candidates made, compared with their source, timed on this machine, and one of them chosen."""
 
 import platform
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -79,12 +79,19 @@ class Search:
         for number, recipe in enumerate(tried, 1):
             yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
             outcomes.append((yield from self._try(recipe)))
+            self._keep_only(choice.chosen(outcomes), tried[:number])
         best = choice.chosen(outcomes)
         made = None
         if best is not None and not best.is_source:
             recipe = next(each for each in tried if each.name == best.name)
             made = yield from self._shop.made(recipe)
         return Report(self._source.label, self._wanted.gate, tuple(outcomes), best, made)
+
+    def _keep_only(self, best: Outcome | None, tried: Sequence[Recipe]) -> None:
+        """Free what those take that were not the best so far: a large model fills a disk with all of them."""
+        for recipe in tried:
+            if best is None or recipe.name != best.name:
+                self._shop.forget(recipe)
 
     def judged(self, name: str, made: Variant) -> Generator[Progress, None, Report]:
         """Compare and time a variant that was made elsewhere. `alone` has to be held."""
