@@ -190,7 +190,9 @@ def test_a_library_on_top(suite: str, programs: Path, names: Names, tmp_path: Pa
     assert done.returncode in (0, 1)
     failed = json.loads(record.read_text(encoding="utf-8"))
     expected = names.limits if suite == "with_langchain" else frozenset()
-    assert set(failed) == expected, f"what was asked and answered: {record.read_text(encoding='utf-8')}"
+    assert set(failed) == expected, (
+        f"as limits.json would have it, in {record}: {record.read_text(encoding='utf-8')}"
+    )
 
 
 def test_an_answer_that_breaks_off_is_an_error(programs: Path, names: Names, tmp_path: Path) -> None:
