@@ -22,7 +22,9 @@ class Asker:
 
     def __call__(self, method: str, *words: Any, client: dict[str, Any] | None = None, **said: Any) -> Any:
         """Make a client with `client`, and ask."""
-        settings = {"base_url": self._url, "retries": QUICK, "timeout_s": 5.0} | (client or {})
+        settings: dict[str, Any] = {"base_url": self._url, "retries": QUICK, "timeout_s": 5.0} | (
+            client or {}
+        )
         if self._is_async:
             return asyncio.run(_ask_async(settings, method, words, said))
         with Client(**settings) as it:

@@ -251,12 +251,12 @@ def test_a_server_that_is_silent(ask: Asker, script: Script, method: str) -> Non
 
 def test_a_slow_stream_that_goes_on_is_not_silent(ask: Asker, script: Script) -> None:
     line = json.dumps(PIECE).encode() + b"\n"
-    script.plays(Reply(200, [*[0.2, line] * 4, json.dumps(DONE).encode() + b"\n"]))
+    script.plays(Reply(200, [*(0.2, line) * 4, json.dumps(DONE).encode() + b"\n"]))
     assert len(ask("chat_stream", "m", "hi", client={"timeout_s": 0.6})) == 5
 
 
 def test_leaving_a_stream_closes_the_connection(script: Script) -> None:
-    script.plays(Reply(200, [json.dumps(PIECE).encode() + b"\n", *[0.02, b" " * 65536] * 500]))
+    script.plays(Reply(200, [json.dumps(PIECE).encode() + b"\n", *(0.02, b" " * 65536) * 500]))
     with Client(script.url) as client, client.chat_stream("m", "hi") as stream:
         assert next(stream).text == "Hi"
     assert script.left.wait(5)
@@ -271,7 +271,7 @@ async def _leave(url: str) -> list[Any]:
 
 
 def test_leaving_an_asynchronous_stream_closes_the_connection(script: Script) -> None:
-    script.plays(Reply(200, [json.dumps(PIECE).encode() + b"\n", *[0.02, b" " * 65536] * 500]))
+    script.plays(Reply(200, [json.dumps(PIECE).encode() + b"\n", *(0.02, b" " * 65536) * 500]))
     assert asyncio.run(_leave(script.url)) == []
     assert script.left.wait(5)
 
