@@ -12,11 +12,12 @@ import pytest
 from hutch import AsyncClient, Client, Retries
 from hutch.core.errors import EngineFailed, NotFound, Unreachable
 from hutch.sdk.failures import BrokenOff
+from hutch.sdk.settings import Options
 from tests.conftest import EVERY_ENGINE, MODEL, Server, clean_environment
 
 NODE = Path(__file__).parents[2] / "sdk" / "node"
-LONG = {"num_predict": 2000, "temperature": 0.0}
-BRIEF = {"num_predict": 8, "temperature": 0.0}
+LONG: Options = {"num_predict": 2000, "temperature": 0.0}
+BRIEF: Options = {"num_predict": 8, "temperature": 0.0}
 DONE_REASONS = ("stop", "length")
 
 
