@@ -16,6 +16,8 @@ export interface StreamCall<T> extends Call<T> {
     readonly pieces: () => Pieces;
     readonly isLast: (piece: T) => boolean;
 }
+/** For answers that have nothing to tell. */
+export declare const nothing: () => void;
 export declare function chat(model: string, messages: string | readonly settings.Message[], said: object, stream: boolean): object;
 export declare function generate(model: string, prompt: string, said: settings.GenerateSettings, stream: boolean): object;
 export declare function answering(path: string, body: object): Call<results.Answer>;

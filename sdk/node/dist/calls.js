@@ -1,6 +1,9 @@
+// Each thing that a client can ask, as a value: what is sent, how the answer is read, when it may be sent again.
+import { BrokenOff } from './errors.js';
 import { Lines, ServerEvents } from './lines.js';
 import * as results from './results.js';
-const nothing = () => undefined;
+/** For answers that have nothing to tell. */
+export const nothing = () => undefined;
 export function chat(model, messages, said, stream) {
     const given = typeof messages === 'string' ? [{ role: 'user', content: messages }] : messages;
     return { model, messages: given.map(withImages), ...said, stream };
@@ -9,10 +12,10 @@ export function generate(model, prompt, said, stream) {
     return { model, prompt, ...withImages(said), stream };
 }
 export function answering(path, body) {
-    return { method: 'POST', path, read: results.answerOf, body, repeat: 'always' };
+    return { method: 'POST', path, read: wholeOf, body, repeat: 'always' };
 }
 export function answeringStream(path, body) {
-    return { ...answering(path, body), pieces: () => new Lines(), isLast: (piece) => piece.done };
+    return { ...answering(path, body), read: results.answerOf, pieces: () => new Lines(), isLast: (piece) => piece.done };
 }
 export function embed(model, texts, said) {
     return { method: 'POST', path: '/api/embed', read: results.embeddingsOf, body: { model, input: texts, ...said }, repeat: 'always' };
@@ -34,10 +37,10 @@ export function respondStream(model, input, said) {
     };
 }
 export function list() {
-    return { method: 'GET', path: '/api/tags', read: (reply) => reply.inners('models').map(results.modelOf), repeat: 'always' };
+    return { method: 'GET', path: '/api/tags', read: (reply) => results.rowsOf(reply).map(results.modelOf), repeat: 'always' };
 }
 export function ps() {
-    return { method: 'GET', path: '/api/ps', read: (reply) => reply.inners('models').map(results.runningOf), repeat: 'always' };
+    return { method: 'GET', path: '/api/ps', read: (reply) => results.rowsOf(reply).map(results.runningOf), repeat: 'always' };
 }
 export function show(model, said) {
     return { method: 'POST', path: '/api/show', read: results.descriptionOf, body: { model, ...said }, repeat: 'always' };
@@ -77,6 +80,12 @@ export function ready() {
 }
 export function version() {
     return { method: 'GET', path: '/api/version', read: results.versionOf, repeat: 'always' };
+}
+function wholeOf(reply) {
+    const answer = results.answerOf(reply);
+    if (!answer.done)
+        throw new BrokenOff("the server's answer broke off before its end");
+    return answer;
 }
 function withImages(said) {
     if (said.images === undefined)

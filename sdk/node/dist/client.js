@@ -157,6 +157,8 @@ export class Client {
     async #ask(call, signal, content) {
         const exchange = await this.#open(call, signal, content);
         const text = await exchange.text();
+        if (call.read === calls.nothing && !text.trim())
+            return call.read(new Fields({}));
         const fields = Fields.parse(text);
         if (fields.raw['error'] && !('id' in fields.raw))
             throw failure(exchange.response.status, exchange.response.headers, text); // a 200 that hides a failure

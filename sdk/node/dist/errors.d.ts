@@ -66,6 +66,7 @@ export declare class BadAnswer extends HutchError {
     httpStatus: number;
 }
 type Kind = new (message: string, hint?: string) => HutchError;
+export declare const BEHIND = "A proxy in between may have answered: look at its log, and at the server's address.";
 /** The error that an answer with such a status is. */
 export declare function failure(status: number, headers: Headers, body: string): HutchError;
 /** The error that an object with `error` in it tells, by its code where that is known. */

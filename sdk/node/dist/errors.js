@@ -87,7 +87,7 @@ export class BrokenOff extends HutchError {
 export class BadAnswer extends HutchError {
     httpStatus = 502;
 }
-const BEHIND = "A proxy in between may have answered: look at its log, and at the server's address.";
+export const BEHIND = "A proxy in between may have answered: look at its log, and at the server's address.";
 const BY_CODE = {
     bad_input: BadInput, bad_format: BadInput, not_built: BadInput, context_length_exceeded: BadInput,
     unauthenticated: Unauthenticated, forbidden: Forbidden, refused: Forbidden, not_found: NotFound, model_not_found: NotFound,

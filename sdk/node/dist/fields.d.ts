@@ -4,8 +4,10 @@ export declare class Fields {
     #private;
     readonly raw: Raw;
     constructor(raw: unknown, where?: string);
-    /** Read the object that this text holds; nothing at all counts as an empty one. */
+    /** Read the object that this text holds. */
     static parse(text: string): Fields;
+    /** Throw BadAnswer for an object of something else: one that lacks what it would always have. */
+    needs(...names: string[]): void;
     text(name: string): string;
     number(name: string): number;
     flag(name: string): boolean;

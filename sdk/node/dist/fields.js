@@ -1,5 +1,5 @@
 // One JSON object of an answer, whose fields are checked as they are asked for.
-import { BadAnswer, badJson, isObject } from './errors.js';
+import { BEHIND, BadAnswer, badJson, isObject } from './errors.js';
 /** The object, and where it stands in the answer. A field of another type throws BadAnswer. */
 export class Fields {
     raw;
@@ -10,10 +10,8 @@ export class Fields {
         this.raw = raw;
         this.#where = where;
     }
-    /** Read the object that this text holds; nothing at all counts as an empty one. */
+    /** Read the object that this text holds. */
     static parse(text) {
-        if (!text.trim())
-            return new Fields({});
         let raw;
         try {
             raw = JSON.parse(text);
@@ -24,6 +22,13 @@ export class Fields {
         if (!isObject(raw))
             throw badJson(text);
         return new Fields(raw);
+    }
+    /** Throw BadAnswer for an object of something else: one that lacks what it would always have. */
+    needs(...names) {
+        for (const name of names) {
+            if ((this.raw[name] ?? null) === null)
+                throw new BadAnswer(`the server's answer has no field '${name}'`, BEHIND);
+        }
     }
     text(name) {
         return this.#field(name, (value) => typeof value === 'string', '');

@@ -136,3 +136,5 @@ export declare function modelOf(row: Fields): Model;
 export declare function runningOf(row: Fields): Running;
 export declare function descriptionOf(reply: Fields): Description;
 export declare function versionOf(reply: Fields): Version;
+/** The rows of a list of models. */
+export declare function rowsOf(reply: Fields): Fields[];

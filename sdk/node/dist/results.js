@@ -1,6 +1,7 @@
 // What calls give back: the names of the Python client, with durations in seconds (`_s`) and sizes in bytes (`_bytes`).
 import { Fields } from './fields.js';
 export function answerOf(reply) {
+    reply.needs('done');
     const message = reply.inner('message');
     const said = Object.keys(message.raw).length ? message : reply;
     const text = message.text('content') + reply.text('response');
@@ -43,13 +44,16 @@ function usageOf(reply) {
     };
 }
 export function embeddingsOf(reply) {
+    reply.needs('embeddings');
     return { model: reply.text('model'), vectors: reply.vectors('embeddings'), usage: usageOf(reply) };
 }
 export function rankingOf(reply) {
+    reply.needs('results');
     const results = reply.inners('results').map((each) => ({ index: each.number('index'), score: each.number('relevance_score') }));
     return { model: reply.text('model'), results, prompt_tokens: reply.inner('usage').number('prompt_tokens') };
 }
 export function responseOf(reply) {
+    reply.needs('id', 'status');
     const output = reply.inners('output');
     const usage = reply.inner('usage');
     const parts = output.filter((item) => item.text('type') === 'message').flatMap((item) => item.inners('content'));
@@ -61,7 +65,7 @@ export function responseOf(reply) {
         text: parts.map((part) => part.text('text')).join(''),
         tool_calls: called.map((item) => ({
             name: item.text('name'),
-            arguments: Fields.parse(item.text('arguments')).raw,
+            arguments: Fields.parse(item.text('arguments') || '{}').raw,
             id: item.text('call_id'),
         })),
         prompt_tokens: usage.number('input_tokens'),
@@ -70,6 +74,7 @@ export function responseOf(reply) {
     };
 }
 export function eventOf(event) {
+    event.needs('type');
     const type = event.text('type');
     const isLast = type === 'response.completed' || type === 'response.incomplete';
     return {
@@ -80,6 +85,7 @@ export function eventOf(event) {
     };
 }
 export function progressOf(step) {
+    step.needs('status');
     return {
         status: step.text('status'),
         digest: step.text('digest'),
@@ -97,6 +103,7 @@ function detailsOf(details) {
     };
 }
 export function modelOf(row) {
+    row.needs('name');
     return {
         name: row.text('name'),
         digest: row.text('digest'),
@@ -108,6 +115,7 @@ export function modelOf(row) {
     };
 }
 export function runningOf(row) {
+    row.needs('name');
     return {
         name: row.text('name'),
         digest: row.text('digest'),
@@ -125,6 +133,7 @@ export function runningOf(row) {
     };
 }
 export function descriptionOf(reply) {
+    reply.needs('details');
     return {
         details: detailsOf(reply.inner('details')),
         capabilities: reply.texts('capabilities'),
@@ -138,5 +147,11 @@ export function descriptionOf(reply) {
     };
 }
 export function versionOf(reply) {
+    reply.needs('version');
     return { hutch: reply.text('hutch'), api: reply.text('version') };
+}
+/** The rows of a list of models. */
+export function rowsOf(reply) {
+    reply.needs('models');
+    return reply.inners('models');
 }

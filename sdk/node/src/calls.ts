@@ -1,4 +1,5 @@
 // Each thing that a client can ask, as a value: what is sent, how the answer is read, when it may be sent again.
+import { BrokenOff } from './errors.js'
 import type { Fields } from './fields.js'
 import { Lines, ServerEvents, type Pieces } from './lines.js'
 import * as results from './results.js'
@@ -20,7 +21,8 @@ export interface StreamCall<T> extends Call<T> {
   readonly isLast: (piece: T) => boolean
 }
 
-const nothing = (): void => undefined
+/** For answers that have nothing to tell. */
+export const nothing = (): void => undefined
 
 export function chat(model: string, messages: string | readonly settings.Message[], said: object, stream: boolean): object {
   const given = typeof messages === 'string' ? [{ role: 'user', content: messages }] : messages
@@ -32,11 +34,11 @@ export function generate(model: string, prompt: string, said: settings.GenerateS
 }
 
 export function answering(path: string, body: object): Call<results.Answer> {
-  return { method: 'POST', path, read: results.answerOf, body, repeat: 'always' }
+  return { method: 'POST', path, read: wholeOf, body, repeat: 'always' }
 }
 
 export function answeringStream(path: string, body: object): StreamCall<results.Answer> {
-  return { ...answering(path, body), pieces: () => new Lines(), isLast: (piece) => piece.done }
+  return { ...answering(path, body), read: results.answerOf, pieces: () => new Lines(), isLast: (piece) => piece.done }
 }
 
 export function embed(model: string, texts: string | readonly string[], said: object): Call<results.Embeddings> {
@@ -63,11 +65,11 @@ export function respondStream(model: string, input: string | readonly object[], 
 }
 
 export function list(): Call<readonly results.Model[]> {
-  return { method: 'GET', path: '/api/tags', read: (reply) => reply.inners('models').map(results.modelOf), repeat: 'always' }
+  return { method: 'GET', path: '/api/tags', read: (reply) => results.rowsOf(reply).map(results.modelOf), repeat: 'always' }
 }
 
 export function ps(): Call<readonly results.Running[]> {
-  return { method: 'GET', path: '/api/ps', read: (reply) => reply.inners('models').map(results.runningOf), repeat: 'always' }
+  return { method: 'GET', path: '/api/ps', read: (reply) => results.rowsOf(reply).map(results.runningOf), repeat: 'always' }
 }
 
 export function show(model: string, said: object): Call<results.Description> {
@@ -116,6 +118,12 @@ export function ready(): Call<void> {
 
 export function version(): Call<results.Version> {
   return { method: 'GET', path: '/api/version', read: results.versionOf, repeat: 'always' }
+}
+
+function wholeOf(reply: Fields): results.Answer {
+  const answer = results.answerOf(reply)
+  if (!answer.done) throw new BrokenOff("the server's answer broke off before its end")
+  return answer
 }
 
 function withImages<T extends { images?: readonly settings.Image[] }>(said: T): T {

@@ -67,7 +67,7 @@ export class BadAnswer extends HutchError { override httpStatus = 502 }
 
 type Kind = new (message: string, hint?: string) => HutchError
 
-const BEHIND = "A proxy in between may have answered: look at its log, and at the server's address."
+export const BEHIND = "A proxy in between may have answered: look at its log, and at the server's address."
 const BY_CODE: Record<string, Kind> = {
   bad_input: BadInput, bad_format: BadInput, not_built: BadInput, context_length_exceeded: BadInput,
   unauthenticated: Unauthenticated, forbidden: Forbidden, refused: Forbidden, not_found: NotFound, model_not_found: NotFound,

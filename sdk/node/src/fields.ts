@@ -1,5 +1,5 @@
 // One JSON object of an answer, whose fields are checked as they are asked for.
-import { BadAnswer, badJson, isObject } from './errors.js'
+import { BEHIND, BadAnswer, badJson, isObject } from './errors.js'
 
 export type Raw = Record<string, unknown>
 
@@ -14,9 +14,8 @@ export class Fields {
     this.#where = where
   }
 
-  /** Read the object that this text holds; nothing at all counts as an empty one. */
+  /** Read the object that this text holds. */
   static parse(text: string): Fields {
-    if (!text.trim()) return new Fields({})
     let raw: unknown
     try {
       raw = JSON.parse(text)
@@ -25,6 +24,13 @@ export class Fields {
     }
     if (!isObject(raw)) throw badJson(text)
     return new Fields(raw)
+  }
+
+  /** Throw BadAnswer for an object of something else: one that lacks what it would always have. */
+  needs(...names: string[]): void {
+    for (const name of names) {
+      if ((this.raw[name] ?? null) === null) throw new BadAnswer(`the server's answer has no field '${name}'`, BEHIND)
+    }
   }
 
   text(name: string): string {

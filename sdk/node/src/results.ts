@@ -141,6 +141,7 @@ export interface Health {
 }
 
 export function answerOf(reply: Fields): Answer {
+  reply.needs('done')
   const message = reply.inner('message')
   const said = Object.keys(message.raw).length ? message : reply
   const text = message.text('content') + reply.text('response')
@@ -186,15 +187,18 @@ function usageOf(reply: Fields): Usage {
 }
 
 export function embeddingsOf(reply: Fields): Embeddings {
+  reply.needs('embeddings')
   return { model: reply.text('model'), vectors: reply.vectors('embeddings'), usage: usageOf(reply) }
 }
 
 export function rankingOf(reply: Fields): Ranking {
+  reply.needs('results')
   const results = reply.inners('results').map((each) => ({ index: each.number('index'), score: each.number('relevance_score') }))
   return { model: reply.text('model'), results, prompt_tokens: reply.inner('usage').number('prompt_tokens') }
 }
 
 export function responseOf(reply: Fields): ModelResponse {
+  reply.needs('id', 'status')
   const output = reply.inners('output')
   const usage = reply.inner('usage')
   const parts = output.filter((item) => item.text('type') === 'message').flatMap((item) => item.inners('content'))
@@ -206,7 +210,7 @@ export function responseOf(reply: Fields): ModelResponse {
     text: parts.map((part) => part.text('text')).join(''),
     tool_calls: called.map((item) => ({
       name: item.text('name'),
-      arguments: Fields.parse(item.text('arguments')).raw,
+      arguments: Fields.parse(item.text('arguments') || '{}').raw,
       id: item.text('call_id'),
     })),
     prompt_tokens: usage.number('input_tokens'),
@@ -216,6 +220,7 @@ export function responseOf(reply: Fields): ModelResponse {
 }
 
 export function eventOf(event: Fields): ResponseEvent {
+  event.needs('type')
   const type = event.text('type')
   const isLast = type === 'response.completed' || type === 'response.incomplete'
   return {
@@ -227,6 +232,7 @@ export function eventOf(event: Fields): ResponseEvent {
 }
 
 export function progressOf(step: Fields): Progress {
+  step.needs('status')
   return {
     status: step.text('status'),
     digest: step.text('digest'),
@@ -246,6 +252,7 @@ function detailsOf(details: Fields): Details {
 }
 
 export function modelOf(row: Fields): Model {
+  row.needs('name')
   return {
     name: row.text('name'),
     digest: row.text('digest'),
@@ -258,6 +265,7 @@ export function modelOf(row: Fields): Model {
 }
 
 export function runningOf(row: Fields): Running {
+  row.needs('name')
   return {
     name: row.text('name'),
     digest: row.text('digest'),
@@ -276,6 +284,7 @@ export function runningOf(row: Fields): Running {
 }
 
 export function descriptionOf(reply: Fields): Description {
+  reply.needs('details')
   return {
     details: detailsOf(reply.inner('details')),
     capabilities: reply.texts('capabilities'),
@@ -290,5 +299,12 @@ export function descriptionOf(reply: Fields): Description {
 }
 
 export function versionOf(reply: Fields): Version {
+  reply.needs('version')
   return { hutch: reply.text('hutch'), api: reply.text('version') }
+}
+
+/** The rows of a list of models. */
+export function rowsOf(reply: Fields): Fields[] {
+  reply.needs('models')
+  return reply.inners('models')
 }

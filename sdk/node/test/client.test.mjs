@@ -11,7 +11,7 @@ import { HTML_502, freePort, lines, scripted, told } from './server.mjs'
 
 const { Client } = hutch
 const DONE = { done: true, done_reason: 'stop', prompt_eval_count: 3, eval_count: 2, eval_duration: 500_000_000 }
-const PIECE = { message: { content: 'Hi' }, done: false }
+const PIECE = { message: { content: 'Hi' }, done: false, status: 'x' }
 const BUSY = { error: 'the queue is full', code: 'busy', hint: 'Ask later.' }
 let script
 before(async () => { script = await scripted() })
@@ -89,7 +89,7 @@ describe('calls', () => {
     script.plays(told({ models: [{ ...row, slots: 4, queued: 1, state: 'ready' }] }))
     const [running] = await client().ps()
     assert.deepEqual([running.num_slots, running.num_queued, running.state], [4, 1, 'ready'])
-    script.plays(told({ capabilities: ['completion'], model_info: { a: 1 } }))
+    script.plays(told({ details: {}, capabilities: ['completion'], model_info: { a: 1 } }))
     const shown = await client().show('m', { verbose: true })
     assert.deepEqual([shown.capabilities, shown.info], [['completion'], { a: 1 }])
     assert.deepEqual(sent()[2], { model: 'm', verbose: true })
@@ -229,18 +229,20 @@ describe('errors', () => {
     await assert.rejects(client().list(), (error) => error instanceof hutch.BadAnswer && error.hint.includes('https://elsewhere/'))
   })
 
-  for (const body of [HTML_502, '[1]', '"x"', '{}{}', Buffer.from([0xff, 0xfe]), '['.repeat(100_000)]) {
+  for (const body of [HTML_502, '', '[1]', '"x"', '{}{}', Buffer.from([0xff, 0xfe]), '['.repeat(100_000)]) {
     it(`does not take ${String(body).slice(0, 20)} for an answer`, async () => {
       script.plays({ pieces: [body, '\n'] })
       await assert.rejects(client().list(), hutch.BadAnswer)
-      await assert.rejects(all(client().chatStream('m', 'hi')), hutch.BadAnswer)
+      await assert.rejects(all(client().chatStream('m', 'hi')), body ? hutch.BadAnswer : hutch.BrokenOff)
     })
   }
 
   for (const [method, words, body] of [
+    ['list', [], {}], ['ps', [], { status: 'ok' }], ['chat', ['m', 'hi'], { status: 'ok' }], ['embed', ['m', 'hi'], { data: [] }],
+    ['rerank', ['m', 'q', []], {}], ['respond', ['m', 'hi'], { choices: [] }], ['pull', ['m'], { ok: true }], ['version', [], {}], ['show', ['m'], {}],
     ['list', [], { models: 5 }], ['list', [], { models: [5] }], ['list', [], { models: [{ name: 5 }] }],
     ['list', [], { models: [{ modified_at: 'yesterday' }] }], ['chat', ['m', 'hi'], { message: 'hi' }],
-    ['chat', ['m', 'hi'], { message: { content: ['hi'] } }], ['embed', ['m', 'hi'], { embeddings: [['x']] }], ['show', ['m'], { capabilities: [1] }],
+    ['chat', ['m', 'hi'], { message: { content: ['hi'] } }], ['embed', ['m', 'hi'], { embeddings: [['x']] }], ['show', ['m'], { details: {}, capabilities: [1] }],
   ]) {
     it(`does not take ${JSON.stringify(body)} for the answer of ${method}`, async () => {
       script.plays(told(body))
@@ -272,6 +274,11 @@ describe('errors', () => {
     await assert.rejects(all(client().respondStream('m', 'hi')), hutch.EngineFailed)
     script.plays(told({ error: 'no', code: 'engine_failed' }))
     await assert.rejects(client().chat('m', 'hi'), hutch.EngineFailed)
+  })
+
+  it('does not take an answer that is not done for a whole one', async () => {
+    script.plays(told(PIECE))
+    await assert.rejects(client().chat('m', 'hi'), hutch.BrokenOff)
   })
 
   it('does not read a line without end', async () => {

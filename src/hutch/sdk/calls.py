@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from hutch.core.errors import BadInput
 from hutch.sdk import results, settings
+from hutch.sdk.failures import BrokenOff
 from hutch.sdk.fields import Fields
 from hutch.sdk.lines import Lines, Pieces, ServerEvents
 from hutch.sdk.retries import Repeat
@@ -42,7 +43,7 @@ class StreamCall(Call[T]):
 
 def chat(model: str, messages: str | Sequence[Message], said: Said) -> Call[results.Answer]:
     """Answer a conversation."""
-    return Call("POST", "/api/chat", results.Answer.of, _chat(model, messages, said) | {"stream": False})
+    return Call("POST", "/api/chat", _whole, _chat(model, messages, said) | {"stream": False})
 
 
 def chat_stream(model: str, messages: str | Sequence[Message], said: Said) -> StreamCall[results.Answer]:
@@ -53,7 +54,7 @@ def chat_stream(model: str, messages: str | Sequence[Message], said: Said) -> St
 def generate(model: str, prompt: str, said: Said) -> Call[results.Answer]:
     """Complete a prompt."""
     body = _generate(model, prompt, said) | {"stream": False}
-    return Call("POST", "/api/generate", results.Answer.of, body)
+    return Call("POST", "/api/generate", _whole, body)
 
 
 def generate_stream(model: str, prompt: str, said: Said) -> StreamCall[results.Answer]:
@@ -96,12 +97,12 @@ def respond_stream(model: str, given: str | Sequence[Said], said: Said) -> Strea
 
 def list_models() -> Call[tuple[results.Model, ...]]:
     """The models that the server has."""
-    return Call("GET", "/api/tags", lambda it: tuple(results.Model.of(row) for row in it.inners("models")))
+    return Call("GET", "/api/tags", lambda it: tuple(results.Model.of(row) for row in results.rows(it)))
 
 
 def ps() -> Call[tuple[results.Running, ...]]:
     """The models that are loaded."""
-    return Call("GET", "/api/ps", lambda it: tuple(results.Running.of(row) for row in it.inners("models")))
+    return Call("GET", "/api/ps", lambda it: tuple(results.Running.of(row) for row in results.rows(it)))
 
 
 def show(model: str, *, verbose: bool) -> Call[results.Description]:
@@ -129,18 +130,18 @@ def create(model: str, said: Said) -> StreamCall[results.Progress]:
 
 def copy(source: str, destination: str) -> Call[None]:
     """Give a model a second name."""
-    return Call("POST", "/api/copy", _nothing, {"source": source, "destination": destination})
+    return Call("POST", "/api/copy", nothing, {"source": source, "destination": destination})
 
 
 def delete(model: str) -> Call[None]:
     """Delete a model. A second time it would not be found."""
-    return Call("DELETE", "/api/delete", _nothing, {"model": model}, repeat="refused")
+    return Call("DELETE", "/api/delete", nothing, {"model": model}, repeat="refused")
 
 
 def load(model: str, said: Said) -> Call[None]:
     """Load a model: a prompt that is empty."""
     body = {"model": model, "stream": False, **_known(said, settings.LoadSettings)}
-    return Call("POST", "/api/generate", _nothing, body)
+    return Call("POST", "/api/generate", nothing, body)
 
 
 def unload(model: str) -> Call[None]:
@@ -150,22 +151,29 @@ def unload(model: str) -> Call[None]:
 
 def has_blob(digest: str) -> Call[None]:
     """Whether the server has a blob: NotFound where it has not."""
-    return Call("HEAD", f"/api/blobs/{digest}", _nothing)
+    return Call("HEAD", f"/api/blobs/{digest}", nothing)
 
 
 def take_blob(digest: str) -> Call[None]:
     """Upload a blob; its bytes are not part of the call."""
-    return Call("POST", f"/api/blobs/{digest}", _nothing)
+    return Call("POST", f"/api/blobs/{digest}", nothing)
 
 
 def ready() -> Call[None]:
     """Whether the server can answer; what it says now is what was asked, so it is asked once."""
-    return Call("GET", "/readyz", _nothing, repeat="never")
+    return Call("GET", "/readyz", nothing, repeat="never")
 
 
 def version() -> Call[results.Version]:
     """The versions of the server."""
     return Call("GET", "/api/version", results.Version.of)
+
+
+def _whole(reply: Fields) -> results.Answer:
+    answer = results.Answer.of(reply)
+    if not answer.done:
+        raise BrokenOff("the server's answer broke off before its end")
+    return answer
 
 
 def _answering(path: str, body: Said) -> StreamCall[results.Answer]:
@@ -221,5 +229,5 @@ def _bytes(image: bytes | Path) -> bytes:
     return data
 
 
-def _nothing(_: Fields) -> None:
+def nothing(_: Fields) -> None:
     """For answers that have nothing to tell."""

@@ -13,7 +13,7 @@ from hutch.core.errors import Busy, HutchError, Unreachable
 
 _MAX_SHOWN_CHARS = 200
 _TAG = re.compile(r"<(?:style|script)\b.*?</(?:style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_BEHIND = "A proxy in between may have answered: look at its log, and at the server's address."
+BEHIND = "A proxy in between may have answered: look at its log, and at the server's address."
 
 
 class NoAnswer(Unreachable):
@@ -49,6 +49,11 @@ class BadAnswer(HutchError):
     http_status = 502
 
 
+_BY_CODE: Mapping[str, type[HutchError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, HutchError)
+}
 _BY_STATUS: Mapping[int, type[HutchError]] = {
     400: errors.BadInput,
     401: errors.Unauthenticated,
@@ -69,7 +74,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> HutchError:
         error = told_failure(told, _BY_STATUS.get(status, HutchError))
     else:
         kind = _BY_STATUS.get(status, BadAnswer)
-        hint = f"It points to {headers['location'][:200]}." if "location" in headers else _BEHIND
+        hint = f"It points to {headers['location'][:200]}." if "location" in headers else BEHIND
         error = kind(f"the server answered with status {status}{_shown(body)}", hint=hint)
     error.http_status = status
     if isinstance(error, Busy):
@@ -83,17 +88,13 @@ def told_failure(told: Mapping[str, Any], otherwise: type[HutchError] = HutchErr
     inner = (
         said if isinstance(said, Mapping) else {**told, "message": said}
     )  # as OpenAI writes it, or as Ollama
-    kinds = [HutchError]
-    for kind in kinds:
-        kinds.extend(kind.__subclasses__())
-    known = {kind.code: kind for kind in kinds}
     message = str(inner.get("message") or "the server names no reason")
-    return known.get(str(inner.get("code")), otherwise)(message, hint=str(inner.get("hint") or ""))
+    return _BY_CODE.get(str(inner.get("code")), otherwise)(message, hint=str(inner.get("hint") or ""))
 
 
 def bad_json(data: bytes) -> BadAnswer:
     """The error for bytes where a JSON object should be."""
-    return BadAnswer(f"the server sent what is no JSON object{_shown(data)}", hint=_BEHIND)
+    return BadAnswer(f"the server sent what is no JSON object{_shown(data)}", hint=BEHIND)
 
 
 def _object(body: bytes) -> dict[str, Any]:

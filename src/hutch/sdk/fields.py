@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from hutch.sdk.failures import BadAnswer, bad_json
+from hutch.sdk.failures import BEHIND, BadAnswer, bad_json
 
 T = TypeVar("T")
 
@@ -23,9 +23,7 @@ class Fields:
 
     @classmethod
     def parse(cls, data: bytes) -> "Fields":
-        """Read the object that these bytes hold; nothing at all counts as an empty one."""
-        if not data.strip():
-            return cls({})
+        """Read the object that these bytes hold."""
         try:
             raw = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -79,6 +77,13 @@ class Fields:
 
     def _at(self, name: str) -> str:
         return f"{self._where}.{name}" if self._where else name
+
+
+def needed(fields: Fields, *names: str) -> None:
+    """Raise BadAnswer for an object of something else: one that lacks what it would always have."""
+    for name in names:
+        if fields.raw.get(name) is None:
+            raise BadAnswer(f"the server's answer has no field {name!r}", hint=BEHIND)
 
 
 def moment(fields: Fields, name: str) -> datetime | None:

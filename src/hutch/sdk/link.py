@@ -10,7 +10,7 @@ import httpx2
 
 from hutch import places
 from hutch.core.errors import BadInput, Unreachable
-from hutch.sdk.calls import Call, StreamCall
+from hutch.sdk.calls import Call, StreamCall, nothing
 from hutch.sdk.failures import BadAnswer, BrokenOff, NoAnswer, TooSlow, failure
 from hutch.sdk.fields import Fields
 from hutch.sdk.retries import Retries
@@ -112,6 +112,8 @@ class Body:
         data = b"".join(self._parts)
         if response.status_code not in _CODES_OF_SUCCESS:
             raise failure(response.status_code, response.headers, data)
+        if call.read is nothing and not data.strip():
+            return call.read(Fields({}))
         fields = Fields.parse(data)
         if fields.raw.get("error") and "id" not in fields.raw:  # a 200 that hides a failure
             raise failure(response.status_code, response.headers, data)

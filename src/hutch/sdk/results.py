@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-from hutch.sdk.fields import Fields, moment, vectors
+from hutch.sdk.fields import Fields, moment, needed, vectors
 from hutch.sdk.settings import Message
 
 Raw = Mapping[str, Any]
@@ -82,6 +82,7 @@ class Answer:
     @classmethod
     def of(cls, reply: Fields) -> Self:
         """Read a reply of `/api/chat` or `/api/generate`."""
+        needed(reply, "done")
         message = reply.inner("message")
         said = message if message.raw else reply
         return cls(
@@ -122,6 +123,7 @@ class Embeddings:
     @classmethod
     def of(cls, reply: Fields) -> Self:
         """Read a reply of `/api/embed`."""
+        needed(reply, "embeddings")
         return cls(reply.text("model"), vectors(reply, "embeddings"), Usage.of(reply))
 
 
@@ -149,6 +151,7 @@ class Ranking:
     @classmethod
     def of(cls, reply: Fields) -> Self:
         """Read a reply of `/v1/rerank`."""
+        needed(reply, "results")
         results = tuple(Ranked.of(each) for each in reply.inners("results"))
         return cls(reply.text("model"), results, reply.inner("usage").count("prompt_tokens"))
 
@@ -169,6 +172,7 @@ class Response:
     @classmethod
     def of(cls, reply: Fields) -> Self:
         """Read a response object."""
+        needed(reply, "id", "status")
         output, usage = reply.inners("output"), reply.inner("usage")
         texts = [
             part.text("text")
@@ -178,7 +182,9 @@ class Response:
         ]
         calls = tuple(
             ToolCall(
-                item.text("name"), Fields.parse(item.text("arguments").encode()).raw, item.text("call_id")
+                item.text("name"),
+                Fields.parse(item.text("arguments").encode() or b"{}").raw,
+                item.text("call_id"),
             )
             for item in output
             if item.text("type") == "function_call" and item.text("status") == "completed"
@@ -207,6 +213,7 @@ class ResponseEvent:
     @classmethod
     def of(cls, event: Fields) -> Self:
         """Read an event."""
+        needed(event, "type")
         kind = event.text("type")
         is_last = kind in ("response.completed", "response.incomplete")
         whole = Response.of(event.inner("response")) if is_last else None
@@ -226,6 +233,7 @@ class Progress:
     @classmethod
     def of(cls, step: Fields) -> Self:
         """Read a line of progress."""
+        needed(step, "status")
         return cls(step.text("status"), step.text("digest"), step.count("total"), step.count("completed"))
 
 
@@ -261,6 +269,7 @@ class Model:
     @classmethod
     def of(cls, row: Fields) -> Self:
         """Read a row of `/api/tags`."""
+        needed(row, "name")
         return cls(
             row.text("name"),
             row.text("digest"),
@@ -270,6 +279,12 @@ class Model:
             row.texts("capabilities"),
             row.raw,
         )
+
+
+def rows(reply: Fields) -> list[Fields]:
+    """The rows of a list of models."""
+    needed(reply, "models")
+    return reply.inners("models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +308,7 @@ class Running:
     @classmethod
     def of(cls, row: Fields) -> Self:
         """Read a row of `/api/ps`."""
+        needed(row, "name")
         return cls(
             row.text("name"),
             row.text("digest"),
@@ -327,6 +343,7 @@ class Description:
     @classmethod
     def of(cls, reply: Fields) -> Self:
         """Read a reply of `/api/show`."""
+        needed(reply, "details")
         return cls(
             Details.of(reply.inner("details")),
             reply.texts("capabilities"),
@@ -350,6 +367,7 @@ class Version:
     @classmethod
     def of(cls, reply: Fields) -> Self:
         """Read a reply of `/api/version`."""
+        needed(reply, "version")
         return cls(reply.text("hutch"), reply.text("version"))
 
 

@@ -19,7 +19,7 @@ from tests.scripted_http import HTML_502, Reply, Script, lines, told
 from tests.unit.sdk.conftest import QUICK, Asker
 
 BUSY = {"error": "the queue is full", "code": "busy", "hint": "Ask later."}
-PIECE = {"message": {"content": "Hi"}, "done": False}
+PIECE = {"message": {"content": "Hi"}, "done": False, "status": "x"}
 DONE = {"message": {"content": ""}, "done": True}
 MODELS = told({"models": []})
 
@@ -153,17 +153,28 @@ def test_a_redirection_is_told_and_not_followed(ask: Asker, script: Script) -> N
     assert "https://elsewhere/" in caught.value.hint
 
 
-@pytest.mark.parametrize("body", [HTML_502, b"[1]", b'"x"', b"\xff\xfe", b"[" * 100_000, b"{}{}"])
+@pytest.mark.parametrize("body", [HTML_502, b"[1]", b'"x"', b"\xff\xfe", b"[" * 100_000, b"{}{}", b""])
 @pytest.mark.parametrize("method", ["list", "chat_stream"])
 def test_an_answer_that_is_no_json_object(ask: Asker, script: Script, method: str, body: bytes) -> None:
     script.plays(Reply(200, [body + b"\n"]))
-    with pytest.raises(BadAnswer, match="no JSON object"):
+    with pytest.raises(BrokenOff if method == "chat_stream" and not body else BadAnswer):
         ask(method, *(["m", "hi"] if method == "chat_stream" else []))
 
 
 @pytest.mark.parametrize(
     ("method", "words", "body"),
     [
+        ("list", [], {}),
+        ("list", [], {"models": None}),
+        ("ps", [], {"status": "ok"}),
+        ("chat", ["m", "hi"], {"status": "ok"}),
+        ("generate_stream", ["m", "hi"], {"status": "ok"}),
+        ("embed", ["m", "hi"], {"data": []}),
+        ("rerank", ["m", "q", ["d"]], {}),
+        ("respond", ["m", "hi"], {"choices": []}),
+        ("pull", ["m"], {"ok": True}),
+        ("show", ["m"], {}),
+        ("version", [], {}),
         ("list", [], {"models": 5}),
         ("list", [], {"models": [5]}),
         ("list", [], {"models": [{"name": 5}]}),
@@ -175,12 +186,12 @@ def test_an_answer_that_is_no_json_object(ask: Asker, script: Script, method: st
         ("embed", ["m", "hi"], {"embeddings": [1]}),
         ("embed", ["m", "hi"], {"embeddings": [["x"]]}),
         ("rerank", ["m", "q", ["d"]], {"results": [{"index": True}]}),
-        ("show", ["m"], {"capabilities": [1]}),
+        ("show", ["m"], {"details": {}, "capabilities": [1]}),
     ],
 )
 def test_an_answer_of_another_shape(ask: Asker, script: Script, method: str, words: Any, body: Any) -> None:
     script.plays(told(body))
-    with pytest.raises(BadAnswer, match=r"something else|no object"):
+    with pytest.raises(BadAnswer, match=r"something else|no object|no field"):
         ask(method, *words)
 
 
@@ -223,6 +234,12 @@ def test_an_error_among_events(ask: Asker, script: Script) -> None:
 def test_a_200_that_hides_a_failure(ask: Asker, script: Script) -> None:
     script.plays(told({"error": "no", "code": "engine_failed"}))
     with pytest.raises(errors.EngineFailed):
+        ask("chat", "m", "hi")
+
+
+def test_a_whole_answer_that_is_not_done(ask: Asker, script: Script) -> None:
+    script.plays(told(PIECE))
+    with pytest.raises(BrokenOff):
         ask("chat", "m", "hi")
 
 
