@@ -19,7 +19,7 @@ class Pieces(Protocol):
         """Nothing more comes: a last object that no line feed ended. Raises BrokenOff in the middle of one."""
 
 
-class _Cutter:
+class Cutter:
     """Cuts bytes into lines at line feeds alone: text may hold every other sign that Unicode ends lines with."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Lines:
     """One JSON object a line."""
 
     def __init__(self) -> None:
-        self._cutter = _Cutter()
+        self._cutter = Cutter()
 
     def feed(self, data: bytes) -> Iterator[Fields]:
         """The objects that these bytes end. Raises what an object with `error` tells, and BadAnswer."""
@@ -71,7 +71,7 @@ class ServerEvents:
     """Server-sent events whose data are JSON objects with a type in them."""
 
     def __init__(self) -> None:
-        self._cutter = _Cutter()
+        self._cutter = Cutter()
 
     def feed(self, data: bytes) -> Iterator[Fields]:
         """The objects that these bytes end. Raises what an object with `error` tells, and BadAnswer."""

@@ -87,7 +87,7 @@ class Link:
         except httpx2.HTTPError as error:
             hint = "Send the request again; `hutch logs` may tell why."
             raise BrokenOff(f"the server at {where} broke off: {error}", hint=hint) from error
-        except httpx2.InvalidURL as error:
+        except (httpx2.InvalidURL, UnicodeError) as error:  # the second for a name that DNS cannot hold
             raise BadInput(
                 f"{where} is no address: {error}", hint="Write host:port or http://host:port."
             ) from error

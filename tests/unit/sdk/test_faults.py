@@ -331,6 +331,17 @@ def test_settings_that_cannot_be(kind: Any, settings: Any) -> None:
         kind(**settings)
 
 
+@pytest.mark.parametrize("address", ["\x00", "[::1", "::::"])
+def test_an_address_that_cannot_be(ask: Asker, address: str) -> None:
+    with pytest.raises(errors.BadInput, match="is no address"):
+        ask("list", client={"base_url": address})
+
+
+def test_a_name_that_dns_cannot_hold() -> None:
+    with Client("x" * 64) as client, pytest.raises(errors.BadInput, match="is no address"):
+        client.list()
+
+
 def test_another_patience_for_one_call(script: Script) -> None:
     script.plays(Reply(200, [0.4, b'{"models": []}']))
     with Client(script.url) as client:
