@@ -117,7 +117,7 @@ export class Exchange {
   /** fetch's errors as Hutch's. */
   #told(error: unknown): unknown {
     if (this.#signal?.aborted) return this.#signal.reason
-    if (error instanceof HutchError) return error
+    for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause instanceof HutchError) return cause // so of a file that cannot be read
     const where = this.#link.url
     const { code, message } = causeOf(error)
     if (this.#isTooSlow || SILENT.has(code)) {

@@ -7,6 +7,9 @@ import { join } from 'node:path'
 import { after, afterEach, before, describe, it } from 'node:test'
 import * as hutch from '../dist/index.js'
 import { urlOf } from '../dist/address.js'
+import { contentOf } from '../dist/blobs.js'
+import { takeBlob } from '../dist/calls.js'
+import { Exchange } from '../dist/exchange.js'
 import { HTML_502, freePort, lines, scripted, told } from './server.mjs'
 
 const { Client } = hutch
@@ -133,6 +136,8 @@ describe('calls', () => {
       assert.equal(script.asked.length, 1)
     }
     await assert.rejects(client().createBlob(`${file}none`), hutch.BadInput)
+    const link = { url: script.url, key: '', timeoutS: 5, fetch }
+    await assert.rejects(Exchange.open(link, takeBlob('x'), undefined, contentOf(`${file}gone`)), hutch.BadInput) // meanwhile
   })
 
   it('tells versions and health', async () => {
