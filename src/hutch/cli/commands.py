@@ -226,7 +226,7 @@ COMMANDS = (
             _arg("--max-kl", type=float, metavar="NATS", help="the gate: mean KL divergence at most"),
             _arg("--min-top1", type=float, metavar="SHARE", help="the gate: top-1 agreement at least"),
             _arg("--recipe", metavar="olive:FILE", help="run an Olive configuration instead"),
-            _arg("--picture", metavar="FILE.svg", help="where the picture goes"),
+            _arg("--picture", metavar="FILE", help="where the picture goes: FILE.svg or FILE.png"),
             _flag("--history", help="show what was found before"),
             _flag("--json", help="print the figures as JSON"),
         ),
