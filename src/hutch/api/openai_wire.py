@@ -6,17 +6,17 @@ from typing import Any
 
 from pydantic import Field
 
+from hutch.api.constraints import Constrained
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
     checked_effort,
-    checked_schema,
     checked_token_ids,
     checked_tools,
 )
 from hutch.api.route import Wire
-from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall, Usage
+from hutch.core.chat import Form, GenerateRequest, Image, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
@@ -113,7 +113,7 @@ class OpenBody(Wire):
         return {"X-Hutch-Ignored": shown} if names else {}
 
 
-class _Common(OpenBody):
+class _Common(Constrained, OpenBody):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -249,7 +249,6 @@ class ChatBody(_Common):
 
     messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = None
-    response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -263,6 +262,9 @@ class ChatBody(_Common):
         if not self.messages:
             raise BadInput("[] is too short - 'messages'", param="messages")
         tools, choice = choose_tools(checked_tools(self.tools), self.tool_choice)
+        form = self.form()
+        if tools and isinstance(form, Form):
+            raise BadInput(f"{form.param}: it cannot be given together with tools", param=form.param)
         ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
@@ -272,7 +274,7 @@ class ChatBody(_Common):
             messages=tuple(message.internal(i) for i, message in enumerate(self.messages)),
             sampling=self.sampling(max_tokens),
             dialect_defaults=DEFAULTS,
-            response_format=_format(self.response_format),
+            response_format=form,
             tools=tools,
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
@@ -312,6 +314,7 @@ class CompletionBody(_Common):
             suffix=self.suffix or "",
             sampling=self.sampling(16 if self.max_tokens is None else self.max_tokens),
             dialect_defaults=DEFAULTS,
+            response_format=self.form(),
             top_logprobs=self.logprobs,
             truncate=False,
         )
@@ -359,23 +362,6 @@ def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None
     if len(pairs) > 1024:
         raise BadInput("logit_bias: more than 1024 tokens", param="logit_bias")
     return tuple(pairs)
-
-
-def _format(value: JsonDict | None) -> Any:
-    kind = (value or {}).get("type", "text")
-    if value is None or kind == "text":
-        return None
-    if kind == "json_object":
-        return "json"
-    schema = (
-        (value.get("json_schema") or {}).get("schema") if isinstance(value.get("json_schema"), dict) else None
-    )
-    if kind != "json_schema" or not isinstance(schema, dict):
-        raise BadInput(
-            "response_format: it takes text, json_object, or json_schema with json_schema.schema",
-            param="response_format",
-        )
-    return checked_schema(schema, "response_format")
 
 
 def choose_tools(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -25,14 +25,14 @@ from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
 from hutch.engines.wire import RENDER_PATH
 from hutch.runtime.answering import answered, pictured, rendered, tokens_of
-from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
+from hutch.runtime.conversation import Job, conversation, job_for, rendered_job, shortened
 from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
 from hutch.runtime.reranking import check_ranks, rank_documents
 from hutch.runtime.scheduler import Scheduler
-from hutch.runtime.schemas import usable
+from hutch.runtime.schemas import suited, usable
 from hutch.runtime.worker import Worker
 
 _Reply = TypeVar("_Reply")
@@ -51,9 +51,10 @@ class LocalBackend:
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
-        if isinstance(request.response_format, Mapping):
+        if request.response_format is not None:
             request = replace(request, response_format=await usable(request.response_format))
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            request = replace(request, response_format=suited(request.response_format, loaded.plan))
             messages = await self._told(request, loaded, who)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
@@ -184,7 +185,7 @@ class LocalBackend:
                 try:
                     if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
                         text = await rendered(worker.client, job)
-                        job = text_job(request, loaded.voice, text, job.marks)
+                        job = rendered_job(request, loaded.voice, text, job)
                     reuse = lease.reuse and not last_try
                     body = {
                         **await pictured(worker.client, job),
