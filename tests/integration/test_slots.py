@@ -1,4 +1,4 @@
-"""What slots hold: the beginnings of conversations that come again, and no more than there is room for. On both engines."""
+"""What slots hold: the beginnings of conversations that come again, and no more than there is room for."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import ask, running
 
-pytestmark = EVERY_ENGINE
+ON_ONNX = pytest.mark.parametrize("models_dir", ["onnx"], indirect=True)
 LONG = "Answer as the keeper of a lighthouse would, who has seen many storms. " * 20
 
 
@@ -33,6 +33,7 @@ def usage(server: Server, *texts: str) -> tuple[int, int]:
     return told["prompt_tokens"], told["prompt_tokens_details"]["cached_tokens"]
 
 
+@EVERY_ENGINE
 def test_two_conversations_in_turns_each_find_their_beginning_again(fresh: Server) -> None:
     whales, clocks = f"Whales. {LONG}", f"Clocks. {LONG}"
     for text in (whales, clocks):
@@ -47,6 +48,7 @@ def test_two_conversations_in_turns_each_find_their_beginning_again(fresh: Serve
     assert (rows["slots"], rows["busy"], rows["queued"]) == (2, 0, 0)
 
 
+@EVERY_ENGINE
 def test_both_engines_tell_the_same_of_a_loaded_model(fresh: Server) -> None:
     usage(fresh, "Be brief.", "Hello")
     row = running(fresh)[MODEL]
@@ -58,6 +60,7 @@ def test_both_engines_tell_the_same_of_a_loaded_model(fresh: Server) -> None:
     assert row["size"] > 90 << 20
 
 
+@ON_ONNX
 def test_answers_that_have_no_room_together_come_one_after_another(
     serve: Callable[..., Server], models_dir: Path
 ) -> None:
