@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
 from hutch.runtime.reranking import check_ranks, rank_documents
 from hutch.runtime.scheduler import Scheduler
-from hutch.runtime.schemas import usable
+from hutch.runtime.schemas import suited, usable
 from hutch.runtime.turn import answer
 from hutch.runtime.worker import Worker
 
@@ -50,9 +50,10 @@ class LocalBackend:
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
-        if isinstance(request.response_format, Mapping):
+        if request.response_format is not None:
             request = replace(request, response_format=await usable(request.response_format))
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            request = replace(request, response_format=suited(request.response_format, loaded.plan))
             messages = await self._told(request, loaded, who)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:

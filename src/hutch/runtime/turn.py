@@ -11,7 +11,7 @@ from hutch.engines.client import WorkerGone
 from hutch.engines.protocol import LaunchPlan
 from hutch.engines.wire import RENDER_PATH, several
 from hutch.runtime.answering import answered, pictured, rendered
-from hutch.runtime.conversation import Job, job_for, text_job
+from hutch.runtime.conversation import Job, job_for, rendered_job
 from hutch.runtime.echo import told_back
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.slots import Lease
@@ -82,7 +82,7 @@ async def _tried(
         try:
             if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
                 text = await rendered(worker.client, job)
-                job = text_job(request, loaded.voice, text, job.marks)
+                job = rendered_job(request, loaded.voice, text, job)
             slot = turn.slot(may_reuse=not last_try)
             echo = None
             if request.echo and request.prompt is not None and not turn.first:
