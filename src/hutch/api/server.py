@@ -39,7 +39,9 @@ from hutch.api.openapi import described
 from hutch.api.rerank import Rerank
 from hutch.api.responses import Responses
 from hutch.api.route import Route
+from hutch.api.score import Score
 from hutch.api.service import Service
+from hutch.api.tokens import Tokens
 from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError
 from hutch.places import Address
@@ -61,6 +63,8 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
+        *Score(parts.backend).routes(),
+        *Tokens(parts.backend).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
         *ollama_cloud.routes(),
     )

@@ -24,8 +24,8 @@ from hutch.core.errors import BadInput, ContextExceeded
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
 from hutch.engines.wire import RENDER_PATH
-from hutch.runtime.answering import answered, pictured, rendered, tokens_of
-from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
+from hutch.runtime.answering import answered, pictured, rendered
+from hutch.runtime.conversation import Job, closed_job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
@@ -33,6 +33,7 @@ from hutch.runtime.pictures import readable
 from hutch.runtime.reranking import check_ranks, rank_documents
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.schemas import usable
+from hutch.runtime.tokenizing import WorkerTokenizer
 from hutch.runtime.worker import Worker
 
 _Reply = TypeVar("_Reply")
@@ -47,6 +48,7 @@ class LocalBackend:
         self._scheduler = scheduler
         self._meaning = meaning
         self._load_timeout_s = load_timeout_s
+        self.tokenizer = WorkerTokenizer(scheduler, load_timeout_s)
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
@@ -73,18 +75,13 @@ class LocalBackend:
                 else:
                     return
 
-    async def render(self, request: GenerateRequest) -> str:
+    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
         """The prompt that would be sent to the model."""
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
-            job = job_for(request, loaded.voice, await self._told(request, loaded, ANONYMOUS))
+            messages = await self._told(request, loaded, ANONYMOUS)
+            job = (job_for if opens_answer else closed_job)(request, loaded.voice, messages)
             worker = await loaded.ready(self._load_timeout_s)
             return await rendered(worker.client, job)
-
-    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
-        """The tokens of a text as a prompt has them: with those that begin every prompt."""
-        async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
-            worker = await loaded.ready(self._load_timeout_s)
-            return await tokens_of(worker.client, text)
 
     async def embed(self, request: EmbedRequest, who: Principal, *, waits: bool = True) -> Embeddings:
         """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not."""

@@ -159,7 +159,10 @@ class DecoderWire:
         ids = body.get("tokens")
         if not isinstance(ids, list) or not all(type(each) is int for each in ids):
             raise BadInput("tokens: a list of token ids is needed", param="tokens")
-        return {"content": self._facts.tokens.decode(ids)}
+        tokens = self._facts.tokens
+        if not all(0 <= each < tokens.size for each in ids):
+            raise BadInput(f"tokens: this model's token ids are from 0 to {tokens.size - 1}", param="tokens")
+        return {"content": tokens.decode(ids)}
 
     def _props(self) -> JsonDict:
         facts = self._facts
@@ -167,6 +170,9 @@ class DecoderWire:
             "default_generation_settings": {"n_ctx": facts.num_ctx},
             "total_slots": facts.num_slots,
             "media_marker": "",
+            "bos_token": facts.template_tokens.get("bos_token", ""),
+            "eos_token": facts.template_tokens.get("eos_token", ""),
+            "chat_template": facts.template,
             "engine": facts.engine,
         }
 
