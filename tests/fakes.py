@@ -1,7 +1,7 @@
 """A backend that says what it is told to, behind the real front."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -156,6 +156,10 @@ class FakeBackend:
             expires_at=WHEN,
         )
         return row, replace(row, model=stored("kept"), pid=None, socket="", expires_at=None)
+
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """A few."""
+        return {stored().name: 77}
 
     async def close(self) -> None:
         """Nothing is left."""

@@ -81,5 +81,8 @@ class Backend(Protocol):
     def running(self) -> Sequence[Running]:
         """What is loaded now."""
 
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """How many tokens each loaded model's key-value cache holds; without those whose worker does not answer at once."""
+
     async def close(self) -> None:
         """End every worker."""

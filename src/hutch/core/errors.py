@@ -59,6 +59,8 @@ class NotBuilt(BadInput):
 class Unsuited(BadInput):
     """The model was not made for what is asked of it."""
 
+    code = "unsuited"
+
 
 class ContextExceeded(BadInput):
     """The prompt has more tokens than the model's context holds."""

@@ -20,13 +20,14 @@ from hutch.core.chat import (
     Ranking,
     RerankRequest,
 )
-from hutch.core.errors import BadInput, ContextExceeded
+from hutch.core.errors import ContextExceeded, Unsuited
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
 from hutch.engines.wire import RENDER_PATH
 from hutch.runtime.answering import answered, pictured, rendered
 from hutch.runtime.conversation import Job, closed_job, conversation, job_for, shortened, text_job
 from hutch.runtime.embedding import embed_texts, word_piece
+from hutch.runtime.held import held_tokens
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
@@ -89,11 +90,11 @@ class LocalBackend:
         use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
         async with use as (loaded, load_s):
             if loaded.voice.facts.is_reranker:
-                raise BadInput(
+                raise Unsuited(
                     f'"{loaded.voice.model.name.short}" does not support embed', hint="Ask it at /v1/rerank."
                 )
             if not loaded.voice.facts.can_embed:
-                raise BadInput(
+                raise Unsuited(
                     f'"{loaded.voice.model.name.short}" does not support embeddings',
                     hint="Use a model that was made for them: this one's graph gives no hidden states.",
                 )
@@ -132,6 +133,10 @@ class LocalBackend:
     def running(self) -> Sequence[Running]:
         """What is loaded, in no order."""
         return self._scheduler.running()
+
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """How full the caches of the models are whose workers answer at once."""
+        return await held_tokens(self._scheduler.loaded())
 
     async def close(self) -> None:
         """End every worker."""

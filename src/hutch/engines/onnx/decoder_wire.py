@@ -177,12 +177,13 @@ class DecoderWire:
         }
 
     def _slots(self) -> list[JsonDict]:
-        written = self._batcher.num_written
+        written, held = self._batcher.num_written, self._batcher.num_held
         return [
             {
                 "id": slot,
                 "n_ctx": self._facts.num_ctx,
                 "is_processing": slot in written,
+                "n_prompt_tokens": held.get(slot, 0),
                 "next_token": [{"n_decoded": written.get(slot, 0)}],
             }
             for slot in range(self._facts.num_slots)

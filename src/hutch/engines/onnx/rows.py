@@ -90,6 +90,11 @@ class Rows:
         """The rows with an answer, and where they lie."""
         return [(index, row) for index, row in enumerate(self._rows) if row.answer is not None]
 
+    @property
+    def num_held(self) -> dict[int, int]:
+        """How many tokens each slot's row holds."""
+        return {row.slot: row.num_held for row in tuple(self._rows)}
+
     def admit(self, answer: Answer) -> Row | None:
         """The row for an answer, with what it may reuse in it, or None: there is no room yet."""
         order = answer.order
