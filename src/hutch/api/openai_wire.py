@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
+    MAX_CHOICES,
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
     checked_effort,
@@ -38,6 +39,7 @@ _BOOKKEEPING = frozenset(
         "store",
         "service_tier",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
     )
@@ -45,12 +47,10 @@ _BOOKKEEPING = frozenset(
 # Documented parameters that would change the answer, with the values that ask for what is done anyway.
 _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "audio": (None,),
-    "best_of": (None, 1),
-    "echo": (None, False),
     "function_call": (None, "none"),
     "functions": (None, []),
     "modalities": (None, ["text"]),
-    "n": (None, 1),
+    "moderation": (None,),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
 }
@@ -113,7 +113,9 @@ class OpenBody(Wire):
         return {"X-Hutch-Ignored": shown} if names else {}
 
 
-class _Common(OpenBody):
+class SampledBody(OpenBody):
+    """What chats and completions have in common."""
+
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -124,6 +126,13 @@ class _Common(OpenBody):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
+    n: int | None = None
+
+    @property
+    def num_choices(self) -> int:
+        """How many answers are wanted. Raises BadInput for too many."""
+        ranged("n", self.n, 1, MAX_CHOICES)
+        return self.n or 1
 
     @property
     def wants_usage(self) -> bool:
@@ -244,7 +253,7 @@ class Reasoning(Wire):
     effort: str | None = None
 
 
-class ChatBody(_Common):
+class ChatBody(SampledBody):
     """`POST /v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
@@ -272,6 +281,7 @@ class ChatBody(_Common):
             messages=tuple(message.internal(i) for i, message in enumerate(self.messages)),
             sampling=self.sampling(max_tokens),
             dialect_defaults=DEFAULTS,
+            num_choices=self.num_choices,
             response_format=_format(self.response_format),
             tools=tools,
             tool_choice=choice,
@@ -283,46 +293,6 @@ class ChatBody(_Common):
             ),
             truncate=False,
         )
-
-
-class CompletionBody(_Common):
-    """`POST /v1/completions`."""
-
-    prompt: str | list[str] | list[int] | list[list[int]] = "<|endoftext|>"
-    logprobs: int | None = None
-    suffix: str | None = None
-
-    def internal(self) -> GenerateRequest:
-        """The request as Hutch knows it: the prompt goes to the model as it stands. Raises BadInput."""
-        ranged("logprobs", self.logprobs, 0, 5)
-        prompt: Any = self.prompt
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
-            if len(prompt) > 1:
-                raise NotBuilt(
-                    "prompt: several prompts in one request are not supported yet",
-                    hint="Send one each.",
-                    param="prompt",
-                )
-            prompt = prompt[0]
-        if not prompt and not self.suffix:
-            raise BadInput("prompt: it is empty", param="prompt")
-        return GenerateRequest(
-            model=ModelName.parse(self.model),
-            prompt=prompt if isinstance(prompt, str) else checked_token_ids(prompt, "prompt"),
-            suffix=self.suffix or "",
-            sampling=self.sampling(16 if self.max_tokens is None else self.max_tokens),
-            dialect_defaults=DEFAULTS,
-            top_logprobs=self.logprobs,
-            truncate=False,
-        )
-
-
-class EmbeddingsBody(OpenBody):
-    """`POST /v1/embeddings`."""
-
-    input: str | list[str] | list[int] | list[list[int]]
-    encoding_format: str | None = None
-    dimensions: int | None = None
 
 
 def usage_json(usage: Usage) -> JsonDict:

@@ -22,4 +22,11 @@ MODELS = Command(
     ),
 )
 
-MANAGEMENT = (MODELS,)
+METRICS = Command(
+    "metrics",
+    "hutch.cli.metrics:metrics",
+    "Show what the server counts",
+    (flag("--scrape-config", help="print a configuration for Prometheus instead"),),
+)
+
+MANAGEMENT = (MODELS, METRICS)

@@ -3,6 +3,9 @@
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+
+from prometheus_client import Histogram
 
 from hutch.core.access import Principal
 from hutch.core.backend import Backend, Running
@@ -30,31 +33,38 @@ class MeasuredBackend:
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer."""
-        clock = time.monotonic
-        began = last = clock()
-        later = None
-        end, usage, pieces = "cancelled", None, 0  # whoever leaves gets no usage: what came is counted
+        clock, began = time.monotonic, time.monotonic()
+        end = "cancelled"  # which stands, if nothing below is reached
+        open_choices: dict[int, _Choice] = {}
+        num_ended = 0
         try:
             async with aclosing(self._backend.generate(request, who)) as chunks:
                 async for chunk in chunks:
+                    choice = open_choices.get(chunk.choice)
                     if chunk.finish_reason:
-                        end, usage = chunk.finish_reason, chunk.usage
+                        open_choices.pop(chunk.choice, None)
+                        usage = chunk.usage or Usage()
+                        if num_ended:  # all choices have one prompt
+                            usage = replace(usage, prompt_tokens=0, cached_tokens=0)
+                        num_ended += 1
+                        self._ended(request, chunk.finish_reason, clock() - began, usage)
+                    elif choice is None:
+                        now = clock()
+                        label = self._counters.label(request.model)
+                        gaps = self._counters.first_token(label, now - began)
+                        open_choices[chunk.choice] = _Choice(now, gaps)
                     else:
-                        pieces += 1
-                        before, last = last, clock()
-                        if later is not None:
-                            later.observe(last - before)
-                        else:
-                            later = self._counters.first_token(
-                                self._counters.label(request.model), last - began
-                            )
+                        choice.piece(clock())
                     yield chunk
         except Exception:
             end = "error"
             raise
         finally:
-            usage = usage or Usage(completion_tokens=pieces)
-            self._counters.answer_ended(self._counters.label(request.model), end, clock() - began, usage)
+            if num_ended < request.num_choices:
+                pieces = sum(
+                    choice.num_pieces for choice in open_choices.values()
+                )  # nobody says how many tokens
+                self._ended(request, end, clock() - began, Usage(completion_tokens=pieces))
 
     async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
         """The text that the model would be sent."""
@@ -91,3 +101,23 @@ class MeasuredBackend:
     async def close(self) -> None:
         """End every worker."""
         await self._backend.close()
+
+    def _ended(self, request: GenerateRequest, end: str, took_s: float, usage: Usage) -> None:
+        self._counters.answer_ended(self._counters.label(request.model), end, took_s, usage)
+
+
+class _Choice:
+    """An answer on its way: when its last piece came, and how many there were. Every token passes here."""
+
+    __slots__ = ("_gaps", "_last", "num_pieces")
+
+    def __init__(self, now: float, gaps: Histogram) -> None:
+        self._last = now
+        self._gaps = gaps
+        self.num_pieces = 1
+
+    def piece(self, now: float) -> None:
+        """One more has come."""
+        self._gaps.observe(now - self._last)
+        self._last = now
+        self.num_pieces += 1
