@@ -88,8 +88,7 @@ def test_what_waits_is_told_while_it_waits(serve: Callable[..., Server], models_
     body = json.dumps(
         {"model": MODEL, "prompt": "Once", "raw": True, "options": {"num_predict": 2000, "temperature": 0}}
     ).encode()
-    asked = [urllib.request.Request(house.url + "/api/generate", body) for _ in range(2)]
-    with urllib.request.urlopen(asked[0], timeout=60) as first:
+    with urllib.request.urlopen(house.url + "/api/generate", body, timeout=60) as first:
         first.readline()
         waiting = subprocess.Popen(
             ["curl", "-s", "-d", body.decode(), house.url + "/api/generate"], stdout=subprocess.DEVNULL
@@ -170,6 +169,7 @@ def test_prometheus_scrapes_both_jobs_with_the_key(exposed: Server, tmp_path: Pa
     text = re.sub(r"localhost:\d+", f"127.0.0.1:{target}", text).replace("/etc/prometheus", str(tmp_path))
     (tmp_path / "prometheus.yml").write_text(text.replace("15s", "1s"))
     at = f"127.0.0.1:{free_port()}"
+    log = (tmp_path / "prometheus.log").open("wb")
     prometheus = subprocess.Popen(
         [
             shutil.which("prometheus") or "prometheus",
@@ -178,8 +178,9 @@ def test_prometheus_scrapes_both_jobs_with_the_key(exposed: Server, tmp_path: Pa
             f"--web.listen-address={at}",
         ],
         stdout=subprocess.DEVNULL,
-        stderr=(tmp_path / "prometheus.log").open("wb"),
+        stderr=log,
     )
+    log.close()
 
     def query(what: str) -> dict[str, float]:
         url = f"http://{at}/api/v1/query?query={urllib.parse.quote(what)}"
