@@ -61,9 +61,8 @@ class MeasuredBackend:
             raise
         finally:
             if num_ended < request.num_choices:
-                pieces = sum(
-                    choice.num_pieces for choice in open_choices.values()
-                )  # nobody says how many tokens
+                # Nobody says how many tokens these had.
+                pieces = sum(choice.num_pieces for choice in open_choices.values())
                 self._ended(request, end, clock() - began, Usage(completion_tokens=pieces))
 
     async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:

@@ -220,3 +220,14 @@ def test_two_servers_count_apart_and_nothing_is_global() -> None:
     one.heard(ModelLoaded("tiny:latest", 0.1))
     assert value(other, "model_load_seconds_count", model="tiny:latest") is None
     assert not [family.name for family in REGISTRY.collect() if family.name.startswith("hutch")]
+
+
+def test_choices_count_apart_and_their_prompt_once(counters: Counters) -> None:
+    chunks = asyncio.run(_all(MeasuredBackend(FakeBackend(), counters), "tiny", num_choices=3))
+    assert {chunk.choice for chunk in chunks} == {0, 1, 2}
+    model = {"model": "tiny:latest"}
+    assert value(counters, "answers_total", end="stop", **model) == 3
+    assert value(counters, "first_token_seconds_count", **model) == 3
+    assert value(counters, "inter_token_seconds_count", **model) == 6
+    assert value(counters, "prompt_tokens_total", task="generate", **model) == 11
+    assert value(counters, "generated_tokens_total", **model) == 9
