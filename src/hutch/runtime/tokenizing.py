@@ -1,6 +1,7 @@
 """Texts into tokens and tokens into text, by the workers of loaded models."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from hutch.core.chat import LoadOptions
@@ -8,6 +9,7 @@ from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 from hutch.core.tokens import SpecialTokens, Tokenized
 from hutch.engines.client import WorkerGone
+from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import Worker
 
@@ -59,24 +61,30 @@ class WorkerTokenizer:
 
     async def special_tokens(self, name: ModelName) -> SpecialTokens:
         """What begins and ends a text, and the template of conversations."""
-
-        async def ask(worker: Worker) -> SpecialTokens:
-            told = await worker.client.get("/props")
-            return SpecialTokens(
-                told["bos_token"], told["eos_token"], told["chat_template"], worker.plan.num_ctx
-            )
-
-        return await self._asked(name, ask)
+        async with self._in_use(name) as loaded:
+            told = await self._answer(loaded, lambda worker: worker.client.get("/props"))
+            template = (
+                loaded.voice.facts.chat_template
+            )  # the engine tells one of its own where the file has none
+            return SpecialTokens(told["bos_token"], told["eos_token"], template, loaded.plan.num_ctx)
 
     async def _asked(self, name: ModelName, ask: Callable[[Worker], Awaitable[_Reply]]) -> _Reply:
-        """What `ask` gets of the worker; of its successor, where it dies meanwhile."""
+        async with self._in_use(name) as loaded:
+            return await self._answer(loaded, ask)
+
+    @asynccontextmanager
+    async def _in_use(self, name: ModelName) -> AsyncIterator[LoadedModel]:
         async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
-            worker = await loaded.ready(self._load_timeout_s)
-            try:
-                return await ask(worker)
-            except WorkerGone:
-                await loaded.lost(worker)
-            return await ask(await loaded.ready(self._load_timeout_s))
+            yield loaded
+
+    async def _answer(self, loaded: LoadedModel, ask: Callable[[Worker], Awaitable[_Reply]]) -> _Reply:
+        """What `ask` gets of the worker; of its successor, where it dies meanwhile."""
+        worker = await loaded.ready(self._load_timeout_s)
+        try:
+            return await ask(worker)
+        except WorkerGone:
+            await loaded.lost(worker)
+        return await ask(await loaded.ready(self._load_timeout_s))
 
 
 async def _check_known(worker: Worker, tokens: tuple[int, ...]) -> None:

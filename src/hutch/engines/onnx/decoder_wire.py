@@ -172,7 +172,6 @@ class DecoderWire:
             "media_marker": "",
             "bos_token": facts.template_tokens.get("bos_token", ""),
             "eos_token": facts.template_tokens.get("eos_token", ""),
-            "chat_template": facts.template,
             "engine": facts.engine,
         }
 

@@ -105,7 +105,6 @@ class EncoderWire:
             "media_marker": "",
             "bos_token": "",
             "eos_token": "",
-            "chat_template": "",
             "pooling_type": "rank" if self._encoder.config.is_reranker else self._encoder.config.pooling,
             "engine": self._encoder.report,
         }
