@@ -182,7 +182,8 @@ class Scheduler:
         await self._make_room(model.name, need_bytes, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram and plan.num_gpu_layers:
-            plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
+            free_bytes = self._settings.max_vram - sum(each.vram_bytes for each in self.loaded())
+            plan = within_vram(plan, facts, free_bytes - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         slots = SlotPool(plan.num_slots, self._settings.max_queue)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
@@ -211,9 +212,6 @@ class Scheduler:
         for step in loaded.ran_on.steps_down if loaded.ran_on else ():
             _log.warning("%s does not run on %s: %s", model.name.short, step.wanted, step.reason)
         return loaded
-
-    def _free_vram_bytes(self) -> int:
-        return self._settings.max_vram - sum(loaded.vram_bytes for loaded in self._residents.everyone())
 
     async def _make_way(self, old: LoadedModel) -> None:
         """Have the same model, loaded otherwise, go first. Raises Busy where its requests do not end."""
