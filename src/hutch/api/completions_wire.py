@@ -1,5 +1,6 @@
 """The body of `/v1/completions`, and the internal requests that it stands for: one for each prompt."""
 
+from dataclasses import replace
 from typing import Any
 
 from hutch.api.limits import MAX_ANSWERS, checked_token_ids
@@ -9,12 +10,14 @@ from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 
 _MAX_BEST_OF = 20
+_NO_PROMPT = "<|endoftext|>"  # which stands between documents: the model begins one
+_DEFAULTS = replace(DEFAULTS, max_tokens=16)  # which is OpenAI's; a model's own num_predict comes before it
 
 
 class CompletionBody(SampledBody):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = "<|endoftext|>"
+    prompt: str | list[str] | list[int] | list[list[int]] | None = None
     logprobs: int | None = None
     suffix: str | None = None
     echo: bool | None = None
@@ -33,7 +36,7 @@ class CompletionBody(SampledBody):
                 hint="Send several requests.",
                 param="prompt",
             )
-        sampling = self.sampling(16 if self.max_tokens is None else self.max_tokens)
+        sampling = self.sampling(self.max_tokens)
         model = ModelName.parse(self.model)
         return tuple(
             GenerateRequest(
@@ -41,7 +44,7 @@ class CompletionBody(SampledBody):
                 prompt=prompt,
                 suffix=self.suffix or "",
                 sampling=sampling,
-                dialect_defaults=DEFAULTS,
+                dialect_defaults=_DEFAULTS,
                 top_logprobs=0 if self.logprobs is None and num > self.num_choices else self.logprobs,
                 truncate=False,
                 echo=bool(self.echo),
@@ -64,7 +67,7 @@ class CompletionBody(SampledBody):
         return self.best_of
 
     def _prompts(self) -> tuple[str | tuple[int, ...], ...]:
-        given: Any = self.prompt
+        given: Any = _NO_PROMPT if self.prompt is None else self.prompt
         several = given if isinstance(given, list) and given and not isinstance(given[0], int) else [given]
         for index, prompt in enumerate(several):
             if not prompt and not self.suffix:

@@ -1,7 +1,8 @@
 """`/v1/chat/completions`."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
@@ -11,7 +12,7 @@ from hutch.api.openai_wire import OPENAI, ChatBody, JsonDict, created, usage_jso
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
 from hutch.core.backend import Backend
-from hutch.core.chat import Chunk, TokenLogprob, ToolCall, Usage
+from hutch.core.chat import Chunk, FinishReason, TokenLogprob, ToolCall, Usage
 
 
 class OpenAIChat:
@@ -37,12 +38,29 @@ class OpenAIChat:
     async def chat(self, call: Call) -> Response:
         """Answer a conversation."""
         body: ChatBody = call.body
-        shape = _ChatShape(f"chatcmpl-{uuid.uuid4().hex}", created(), body.model)
+        says = _FUNCTION if body.functions is not None else _TOOLS
+        shape = _ChatShape(f"chatcmpl-{uuid.uuid4().hex}", created(), body.model, says)
         headers = body.unknown()
         return await answered(self._backend, call.who, (body.internal(),), body, shape, headers=headers)
 
 
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """How calls are told: as tool calls, or in the deprecated way as the call of a function, of which there is one."""
+
+    delta: Callable[[Sequence[ToolCall]], JsonDict]
+    whole: Callable[[Sequence[ToolCall]], JsonDict]
+    reason: str
+
+    def finish(self, reason: FinishReason | None) -> str | None:
+        """Why an answer ended."""
+        return self.reason if reason == "tool_calls" else reason
+
+
+@dataclass(frozen=True, slots=True)
 class _ChatShape(Shape):
+    calls: _Calls
+
     def first(self, index: int) -> JsonDict | None:
         return self._choice(index, {"role": "assistant", "content": ""}, None, ())
 
@@ -53,14 +71,14 @@ class _ChatShape(Shape):
         if chunk.thinking:
             delta |= _thought(chunk.thinking)
         if chunk.tool_calls:
-            delta["tool_calls"] = [_call_delta(call) for call in chunk.tool_calls]
-        return self._choice(chunk.choice, delta, chunk.finish_reason, chunk.logprobs)
+            delta |= self.calls.delta(chunk.tool_calls)
+        return self._choice(chunk.choice, delta, self.calls.finish(chunk.finish_reason), chunk.logprobs)
 
     def usage(self, usage: Usage) -> JsonDict:
         return self.head("chat.completion.chunk") | {"choices": [], "usage": usage_json(usage)}
 
     def whole(self, choices: Sequence[Sequence[Chunk]], usage: Usage) -> JsonDict:
-        said = [_whole_choice(index, chunks) for index, chunks in enumerate(choices)]
+        said = [_whole_choice(index, chunks, self.calls) for index, chunks in enumerate(choices)]
         return self.head("chat.completion") | {"choices": said, "usage": usage_json(usage)}
 
     def _choice(
@@ -70,7 +88,7 @@ class _ChatShape(Shape):
         return self.head("chat.completion.chunk") | {"choices": [choice]}
 
 
-def _whole_choice(index: int, chunks: Sequence[Chunk]) -> JsonDict:
+def _whole_choice(index: int, chunks: Sequence[Chunk], how: _Calls) -> JsonDict:
     message: JsonDict = {
         "role": "assistant",
         "content": "".join(chunk.text for chunk in chunks),
@@ -79,14 +97,14 @@ def _whole_choice(index: int, chunks: Sequence[Chunk]) -> JsonDict:
     if thinking := "".join(chunk.thinking for chunk in chunks):
         message |= _thought(thinking)
     if calls := [call for chunk in chunks for call in chunk.tool_calls]:
-        message["tool_calls"] = _whole_calls(calls)
+        message |= how.whole(calls)
         message["content"] = message["content"] or None
     entries = tuple(entry for chunk in chunks for entry in chunk.logprobs)
     return {
         "index": index,
         "message": message,
         "logprobs": _logprobs(entries),
-        "finish_reason": chunks[-1].finish_reason,
+        "finish_reason": how.finish(chunks[-1].finish_reason),
     }
 
 
@@ -105,7 +123,7 @@ def _call_delta(call: ToolCall) -> JsonDict:
     return {"index": call.index, **head, "function": {**function, "arguments": call.arguments}}
 
 
-def _whole_calls(pieces: list[ToolCall]) -> list[JsonDict]:
+def _whole_calls(pieces: Sequence[ToolCall]) -> list[JsonDict]:
     calls: dict[int, JsonDict] = {}
     for piece in pieces:
         call = calls.setdefault(
@@ -115,3 +133,21 @@ def _whole_calls(pieces: list[ToolCall]) -> list[JsonDict]:
         call["function"]["name"] += piece.name
         call["function"]["arguments"] += piece.arguments
     return [call for _, call in sorted(calls.items())]
+
+
+def _function_delta(pieces: Sequence[ToolCall]) -> JsonDict:
+    said: JsonDict = {"arguments": "".join(piece.arguments for piece in pieces)}
+    name = "".join(piece.name for piece in pieces)
+    return {"function_call": {"name": name, **said} if name else said}
+
+
+_TOOLS = _Calls(
+    delta=lambda pieces: {"tool_calls": [_call_delta(call) for call in pieces]},
+    whole=lambda pieces: {"tool_calls": _whole_calls(pieces)},
+    reason="tool_calls",
+)
+_FUNCTION = _Calls(
+    delta=lambda pieces: _function_delta([piece for piece in pieces if not piece.index]),
+    whole=lambda pieces: {"function_call": _whole_calls(pieces)[0]["function"]},
+    reason="function_call",
+)

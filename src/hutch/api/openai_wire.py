@@ -14,8 +14,8 @@ from hutch.api.limits import (
     checked_effort,
     checked_schema,
     checked_token_ids,
-    checked_tools,
 )
+from hutch.api.openai_tools import callable_tools
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
@@ -47,13 +47,14 @@ _BOOKKEEPING = frozenset(
 # Documented parameters that would change the answer, with the values that ask for what is done anyway.
 _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "audio": (None,),
-    "function_call": (None, "none"),
-    "functions": (None, []),
     "modalities": (None, ["text"]),
     "moderation": (None,),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
 }
+
+
+_ROLES = {"developer": "system", "function": "tool"}
 
 
 class OpenAIDialect:
@@ -139,13 +140,13 @@ class SampledBody(OpenBody):
         """Whether a stream ends with a chunk of usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self, max_tokens: int | None) -> Sampling:
-        """The sampling parameters, checked. Raises BadInput that names the one that is wrong."""
-        for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1)):
-            ranged(name, getattr(self, name), low, high)
-        for name in ("frequency_penalty", "presence_penalty"):
-            ranged(name, getattr(self, name), -2, 2)
-        ranged("max_tokens", max_tokens, 0, 1 << 24)
+    def sampling(self, max_tokens: int | None, name: str = "max_tokens") -> Sampling:
+        """The sampling parameters, checked; `name` is what bounds the answer. Raises BadInput that names the one that is wrong."""
+        ranged("temperature", self.temperature, 0, 2)
+        ranged("top_p", self.top_p, 0, 1)
+        ranged("frequency_penalty", self.frequency_penalty, -2, 2)
+        ranged("presence_penalty", self.presence_penalty, -2, 2)
+        ranged(name, max_tokens, 0, 1 << 24)
         known, _ = split_options(
             {
                 "temperature": self.temperature,
@@ -197,12 +198,13 @@ class ChatMessage(Wire):
     name: str | None = None
     tool_calls: list[AssistantToolCall] | None = None
     tool_call_id: str | None = None
+    function_call: Function | None = None  # the deprecated form of tool_calls
     reasoning_content: str | None = None
     reasoning: str | None = None  # its other name
 
     def internal(self, index: int) -> Message:
         """The message as Hutch knows it. Raises BadInput that names what is wrong with it."""
-        role = "system" if self.role == "developer" else self.role
+        role = _ROLES.get(self.role, self.role)
         if role not in ("system", "user", "assistant", "tool"):
             raise BadInput(
                 f"messages.{index}.role: {self.role!r} is not a known role", param=f"messages.{index}.role"
@@ -211,6 +213,8 @@ class ChatMessage(Wire):
             ToolCall(i, call.id, call.function.name, call.function.arguments)
             for i, call in enumerate(self.tool_calls or ())
         )
+        if self.function_call:
+            calls += (ToolCall(len(calls), "", self.function_call.name, self.function_call.arguments),)
         return Message(
             role,
             self._text(index),
@@ -262,6 +266,8 @@ class ChatBody(SampledBody):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    functions: list[dict[str, Any]] | None = None  # the deprecated form of tools
+    function_call: str | dict[str, Any] | None = None
     reasoning_effort: str | None = None
     reasoning: Reasoning | None = None
     logprobs: bool | None = None
@@ -271,21 +277,23 @@ class ChatBody(SampledBody):
         """The request as Hutch knows it. Raises BadInput."""
         if not self.messages:
             raise BadInput("[] is too short - 'messages'", param="messages")
-        tools, choice = choose_tools(checked_tools(self.tools), self.tool_choice)
+        tools, choice = callable_tools(self.tools, self.tool_choice, self.functions, self.function_call)
         ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
-        max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        limit = (self.max_tokens, "max_tokens")
+        if self.max_completion_tokens is not None:
+            limit = (self.max_completion_tokens, "max_completion_tokens")
         return GenerateRequest(
             model=ModelName.parse(self.model),
             messages=tuple(message.internal(i) for i, message in enumerate(self.messages)),
-            sampling=self.sampling(max_tokens),
+            sampling=self.sampling(*limit),
             dialect_defaults=DEFAULTS,
             num_choices=self.num_choices,
             response_format=_format(self.response_format),
             tools=tools,
             tool_choice=choice,
-            parallel_tool_calls=self.parallel_tool_calls is not False,
+            parallel_tool_calls=self.parallel_tool_calls is not False and self.functions is None,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             think=checked_effort(
                 self.reasoning_effort or (self.reasoning.effort if self.reasoning else None),
@@ -346,24 +354,3 @@ def _format(value: JsonDict | None) -> Any:
             param="response_format",
         )
     return checked_schema(schema, "response_format")
-
-
-def choose_tools(
-    tools: tuple[JsonDict, ...], choice: str | JsonDict | None
-) -> tuple[tuple[JsonDict, ...], str | None]:
-    """Which tools the model is shown, and whether it has to call one. Raises BadInput."""
-    if isinstance(choice, dict):  # the engine knows no named choice: it gets that one tool, and must call it
-        name = (
-            (choice.get("function") or {}).get("name") if isinstance(choice.get("function"), dict) else None
-        )
-        chosen = tuple(tool for tool in tools if tool["function"]["name"] == name)
-        if not chosen:
-            raise BadInput("tool_choice: no tool of that name is among the tools", param="tool_choice")
-        return chosen, "required"
-    if choice not in (None, "none", "auto", "required"):
-        raise BadInput(
-            "tool_choice: it takes none, auto, required, or a function's name", param="tool_choice"
-        )
-    if choice == "required" and not tools:
-        raise BadInput("tool_choice: required needs tools", param="tool_choice")
-    return ((), None) if choice == "none" else (tools, choice)

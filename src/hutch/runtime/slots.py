@@ -91,7 +91,7 @@ class SlotPool:
             self._pass_on()
 
     @contextmanager
-    def also(self, num: int) -> Iterator[int]:
+    def also(self, num: int) -> Iterator[tuple[int, ...]]:
         """Hold as many further slots as are free now, and no more than `num`. Nothing in them is reused, before or after.
 
         The engine takes them in the order of their numbers.
@@ -101,7 +101,7 @@ class SlotPool:
         for slot in taken:
             slot.busy, slot.owner, slot.prompt = True, None, ""
         try:
-            yield len(taken)
+            yield tuple(slot.index for slot in taken)
         finally:
             for slot in taken:
                 slot.busy = False

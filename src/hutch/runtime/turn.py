@@ -21,11 +21,16 @@ _MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The choices from `first` on, so many as there are slots for. A later turn finds the prompt in the slot."""
+    """The choices from `first` on, one in the lease's slot and one in each of `more`. A later turn finds the prompt in the slot."""
 
     lease: Lease
     first: int
-    num_choices: int
+    more: tuple[int, ...] = ()
+
+    @property
+    def num_choices(self) -> int:
+        """How many are written."""
+        return 1 + len(self.more)
 
     def slot(self, *, may_reuse: bool) -> dict[str, Any]:
         """Where the prompt goes, and whether what is there may be reused: for a later turn it is this very prompt."""
@@ -37,6 +42,8 @@ class Turn:
     def body(self, body: Mapping[str, Any], plan: LaunchPlan) -> dict[str, Any]:
         """A worker's body for these choices, without what it has no word for."""
         said = several(body, self.first, self.num_choices)
+        if self.more and plan.engine == "onnx":  # llama-server takes what is free, in the same order
+            said["id_slots"] = list(self.more)
         if said["repeat_last_n"] < 0:  # all that there is
             said["repeat_last_n"] = plan.num_ctx
         if plan.context_shift and said["n_predict"] < 0:
@@ -53,12 +60,12 @@ async def answer(
 ) -> AsyncGenerator[Chunk, None]:
     """The chunks of all choices, in as many turns as it takes. `timeout_s`: how long a worker may take to be ready."""
     job = job_for(request, loaded.voice, messages)
-    shares = loaded.plan.engine == "llama.cpp" and _may_share(job, loaded.plan)
+    shares = _may_share(job, loaded.plan)
     done = 0
     async with loaded.slots.lease(who, job.prompt) as lease:
         while done < request.num_choices:  # the prompt is in the slot now: no choice reads it anew
             with loaded.slots.also(request.num_choices - done - 1 if shares else 0) as more:
-                turn = Turn(lease, done, 1 + more)
+                turn = Turn(lease, done, more)
                 async with aclosing(_tried(loaded, request, job, turn, timeout_s)) as chunks:
                     async for chunk in chunks:
                         yield chunk
@@ -81,6 +88,7 @@ async def _tried(
             if request.echo and request.prompt is not None and not turn.first:
                 echo = await told_back(worker.client, request.prompt, request.top_logprobs, slot, worker.plan)
                 slot["cache_prompt"] = True
+            is_judged = echo is not None and bool(echo.pieces)
             body = {
                 **await pictured(worker.client, job),
                 **slot,
@@ -93,6 +101,8 @@ async def _tried(
                     if turn.first or echo:
                         chunk = replace(chunk, choice=turn.first + chunk.choice, echo=echo)  # noqa: PLW2901
                         echo = None
+                    if is_judged and chunk.usage:  # what is in the slot was computed for this very request
+                        chunk = replace(chunk, usage=replace(chunk.usage, cached_tokens=0))  # noqa: PLW2901
                     yield chunk
         except WorkerGone:
             if last_try or has_answered:
