@@ -98,20 +98,26 @@ def test_each_choice_has_its_index_and_the_prompt_counts_once(gpt: openai.OpenAI
     assert one.usage
     assert five.usage
     assert five.usage.prompt_tokens == one.usage.prompt_tokens
-    assert five.usage.completion_tokens == 5 * 3
+    assert one.usage.completion_tokens < five.usage.completion_tokens <= 5 * 3
 
 
 @EVERY_ENGINE
 def test_choices_are_streamed_side_by_side(gpt: openai.OpenAI) -> None:
     stream = gpt.chat.completions.create(
-        model=MODEL, messages=HI, max_tokens=8, n=3, stream=True, stream_options={"include_usage": True}
+        model=MODEL,
+        messages=HI,
+        max_tokens=8,
+        n=3,
+        seed=7,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     *chunks, last = stream
     told = [chunk.choices[0] for chunk in chunks]
     assert Counter(choice.index for choice in told if choice.finish_reason) == {0: 1, 1: 1, 2: 1}
     assert Counter(choice.index for choice in told if choice.delta.role) == {0: 1, 1: 1, 2: 1}
     assert last.usage
-    assert last.usage.completion_tokens == 24
+    assert 3 <= last.usage.completion_tokens <= 24  # any of them may have an early end
     order = [choice.index for choice in told if choice.delta.content]
     assert order != sorted(order)
 
@@ -130,11 +136,11 @@ def test_several_prompts_have_their_answers_in_their_order(gpt: openai.OpenAI) -
 
 @EVERY_ENGINE
 def test_the_best_of_some_are_given(gpt: openai.OpenAI) -> None:
-    reply = gpt.completions.create(model=MODEL, prompt=IDS, max_tokens=3, n=2, best_of=4)
+    reply = gpt.completions.create(model=MODEL, prompt=IDS, max_tokens=3, n=2, best_of=4, seed=7)
     assert [choice.index for choice in reply.choices] == [0, 1]
     assert reply.choices[0].logprobs is None
     assert reply.usage
-    assert reply.usage.completion_tokens == 12
+    assert 4 <= reply.usage.completion_tokens <= 12
 
 
 @EVERY_ENGINE

