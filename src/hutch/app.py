@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Backend
+from hutch.metrics.counters import Counters
+from hutch.metrics.measured import MeasuredBackend
 from hutch.runtime.backend import LocalBackend
 from hutch.runtime.hardware import Inventory
 from hutch.runtime.meaning import Meaning
@@ -25,6 +27,7 @@ class App:
     authenticator: Authenticator
     new_key: str = ""
     inventory: Inventory = field(default_factory=Inventory)
+    counters: Counters = field(default_factory=Counters)
 
 
 def build(settings: Settings, address: places.Address) -> App:
@@ -39,6 +42,8 @@ def build(settings: Settings, address: places.Address) -> App:
             sockets.close()
             raise
     inventory = Inventory()
-    scheduler = Scheduler(store, settings, sockets, inventory)
-    backend = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
-    return App(settings, store, backend, authenticator, new_key, inventory)
+    counters = Counters()
+    scheduler = Scheduler(store, settings, sockets, inventory, counters.heard)
+    local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
+    backend = MeasuredBackend(local, counters)
+    return App(settings, store, backend, authenticator, new_key, inventory, counters)

@@ -30,6 +30,7 @@ from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
 from hutch.api.hardware import Hardware
+from hutch.api.metrics import MetricsRoutes
 from hutch.api.ollama_chat import OllamaChat
 from hutch.api.ollama_models import OllamaModels
 from hutch.api.ollama_wire import OLLAMA
@@ -40,9 +41,12 @@ from hutch.api.openapi import described
 from hutch.api.rerank import Rerank
 from hutch.api.responses import Responses
 from hutch.api.route import Route
+from hutch.api.score import Score
 from hutch.api.service import Service
+from hutch.api.tokens import Tokens
 from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError
+from hutch.metrics.counters import OTHER
 from hutch.places import Address
 from hutch.runtime import logs
 from hutch.security.authn import Open
@@ -63,8 +67,11 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
+        *Score(parts.backend).routes(),
+        *Tokens(parts.backend).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
         *ollama_cloud.routes(),
+        *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
     )
     service = Service(parts.store.root, activity, lambda: described(routes))
     return (*routes, *service.routes())
@@ -73,14 +80,20 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
 def create_app(parts: app.App, address: Address, activity: Activity) -> ASGIApp:
     """The ASGI application. Raises TypeError for a route without an action."""
     routes = all_routes(parts, activity)
-    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20)
+    watcher = parts.counters.answered
+    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20, watcher)
     routed = Starlette(
         routes=[served(gate, route) for route in routes],
         exception_handlers={HTTPException: functools.partial(_no_such_route, gate)},
     )
     routed.router.redirect_slashes = isinstance(parts.authenticator, Open)  # a redirect asks for no key
     origins = origin_pattern(parts.settings.origins)
-    guarded = Guard(_Direct(routed), origins=origins, check_host=address.is_loopback)
+    guarded = Guard(
+        _Direct(routed),
+        origins=origins,
+        check_host=address.is_loopback,
+        refused=lambda: watcher(OTHER, "guard", 403, "forbidden", 0.0),
+    )
     return Counted(guarded, activity=activity, uncounted=[route.path for route in routes if route.public])
 
 
@@ -253,6 +266,7 @@ def _announce(parts: app.App, address: Address, listening: socket.socket) -> Non
 async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     is_openai = request.url.path.startswith("/v1/")
+    gate.watcher(OTHER, OTHER, error.status_code, "no_such_route", 0.0)
     try:
         gate.principal(request)  # what there is and what there is not is for those who may come in
     except HutchError as refusal:

@@ -8,7 +8,6 @@ _SAME = {
     ("model", "run"): "run",
     ("model", "download"): "pull",
     ("model", "unload"): "stop",
-    ("models", "pull"): "pull",
     ("cache", "list"): "list",
     ("cache", "ls"): "list",
     ("cache", "remove"): "rm",
@@ -17,8 +16,13 @@ _SAME = {
 }
 
 
+_OWN = ("models",)  # commands that Hutch has under the same name
+
+
 def translated(words: Sequence[str]) -> list[str]:
     """The same in words of Hutch's. Raises NotBuilt for what Hutch cannot do yet."""
+    if words[0] in _OWN:
+        return list(words)
     command = _SAME.get((words[0], words[1] if len(words) > 1 else ""))
     if command is None:
         said = " ".join(words[:2])

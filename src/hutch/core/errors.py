@@ -4,6 +4,7 @@ HutchError                                                  500  exit 1
   BadInput          a request, name, file or Modelfile      400  exit 2
     FormatError     bytes that are not what they claim
     NotBuilt        a documented field that Hutch lacks
+    Unsuited        a model that cannot do what is asked
     ContextExceeded a prompt longer than the context
   Refused
     Unauthenticated no key, or a wrong one                  401  exit 3
@@ -53,6 +54,12 @@ class NotBuilt(BadInput):
     """A documented field or route that Hutch does not have."""
 
     code = "not_built"
+
+
+class Unsuited(BadInput):
+    """The model was not made for what is asked of it."""
+
+    code = "unsuited"
 
 
 class ContextExceeded(BadInput):

@@ -135,6 +135,19 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
     return Job(RENDER_PATH, render_body(messages), key)
 
 
+def closed_job(request: GenerateRequest, voice: Voice, messages: Sequence[Message]) -> Job:
+    """The worker's call for a conversation up to the end of its last message. Raises NotBuilt where a TEMPLATE renders it."""
+    if request.template or voice.template is not None:
+        raise NotBuilt(
+            "add_generation_prompt: a TEMPLATE always goes on to where the answer begins",
+            hint="Leave it out, or use a model that is rendered by the template inside its file.",
+            param="add_generation_prompt",
+        )
+    _check(request, voice, None)
+    body = chat_body(messages, request, sampling_of(request, voice.model))
+    return Job(RENDER_PATH, {**body, "add_generation_prompt": False}, "")
+
+
 def _marked(messages: Sequence[Message]) -> tuple[tuple[Image, ...], str, Sequence[Message]]:
     """All images in order, and the messages with a mark for each that nobody could have written."""
     mark = f"[img-{secrets.token_hex(8)}]"

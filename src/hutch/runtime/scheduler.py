@@ -13,6 +13,7 @@ from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import LoadOptions
 from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom
+from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
 from hutch.core.models import Model
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
@@ -63,11 +64,13 @@ class Scheduler:
         settings: Settings,
         sockets: SocketFolder,
         inventory: Inventory | None = None,
+        listener: Listener = unheard,
     ) -> None:
         self._library = library
         self._inventory = inventory or Inventory()
         self._settings = settings
         self._sockets = sockets
+        self._listener = listener
         self._residents = Residents()
         self._loading = asyncio.Lock()
         self._num_waiting = 0
@@ -105,7 +108,11 @@ class Scheduler:
 
     def running(self) -> Sequence[Running]:
         """What is loaded, in no order."""
-        return tuple(_describe(loaded) for loaded in self._residents.everyone())
+        return tuple(_describe(loaded) for loaded in self.loaded())
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        """The models themselves, in no order."""
+        return tuple(self._residents.everyone())
 
     async def close(self) -> None:
         """End every worker and remove their sockets."""
@@ -185,7 +192,8 @@ class Scheduler:
         await self._make_room(model.name, need_bytes, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram and plan.num_gpu_layers:
-            plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
+            free_bytes = self._settings.max_vram - sum(each.vram_bytes for each in self.loaded())
+            plan = within_vram(plan, facts, free_bytes - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         own = split_options(model.parameters)[1]
         _log_passed_over(model.name, passed_over(plan, options.over(own), self._settings))
@@ -193,7 +201,7 @@ class Scheduler:
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
-        loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
+        loaded = LoadedModel(voice, plan, slots, self._sockets, stamp, listener=self._listener)
         if on_hardware is not None:
             loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
         loaded.memory_bytes = need_bytes
@@ -204,9 +212,11 @@ class Scheduler:
         try:
             await loaded.start(self._settings.load_timeout)
         except BaseException:
+            self._listener(LoadFailed(model.name.short))
             self._residents.remove(loaded)
             await asyncio.shield(loaded.stop())
             raise
+        self._listener(ModelLoaded(model.name.short, loaded.load_s))
         _log.info(
             "loaded %s in %.2f s: %d slots of %d tokens",
             *(model.name.short, loaded.load_s, plan.num_slots, plan.num_ctx),
@@ -214,9 +224,6 @@ class Scheduler:
         for step in loaded.ran_on.steps_down if loaded.ran_on else ():
             _log.warning("%s does not run on %s: %s", model.name.short, step.wanted, step.reason)
         return loaded
-
-    def _free_vram_bytes(self) -> int:
-        return self._settings.max_vram - sum(loaded.vram_bytes for loaded in self._residents.everyone())
 
     async def _make_way(self, old: LoadedModel) -> None:
         """Have the same model, loaded otherwise, go first. Raises Busy where its requests do not end."""
