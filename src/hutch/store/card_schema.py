@@ -1,6 +1,5 @@
 """What a card looks like in a catalog file: its keys and their bounds."""
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -149,10 +148,9 @@ class CardSchema(_Strict):
         )
 
 
-def first_taken(names: Iterable[ModelName], taken: Iterable[ModelName]) -> ModelName | None:
-    """The first of some names that is among others, in whatever case."""
-    known = {tuple(part.lower() for part in name) for name in taken}
-    return next((name for name in names if tuple(part.lower() for part in name) in known), None)
+def folded(name: ModelName) -> ModelName:
+    """A name in the case in which names are compared."""
+    return ModelName(*(part.lower() for part in name))
 
 
 def cleaned(value: Any) -> str:

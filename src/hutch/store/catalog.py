@@ -1,7 +1,7 @@
 """Catalog files: names of models, where to get each, and cards. Ours come with the package; a company's and the user's go over them."""
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -12,7 +12,7 @@ from hutch.core.errors import BadInput, FormatError
 from hutch.core.names import ModelName
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.store import layout
-from hutch.store.card_schema import CardSchema, cleaned, first_taken
+from hutch.store.card_schema import CardSchema, cleaned, folded
 from hutch.store.cards import Card
 from hutch.store.toml_lines import line_of
 from hutch.store.wanted import Catalog, Member, Wanted
@@ -36,9 +36,9 @@ class Layer(NamedTuple):
     cards: tuple[Card, ...] = ()
 
     @property
-    def names(self) -> list[ModelName]:
-        """Every name that it gives a meaning."""
-        return [*self.entries, *(name for card in self.cards for name in card.names)]
+    def names(self) -> set[ModelName]:
+        """Every name that it gives a meaning, folded."""
+        return {folded(name) for name in (*self.entries, *(n for card in self.cards for n in card.names))}
 
 
 def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
@@ -76,9 +76,10 @@ def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
     taken: set[ModelName] = set()
     for place, value in enumerate(listed):
         card = _card(text, where, place, value, "" if is_ours else where)
-        if (twice := first_taken(card.names, taken)) is not None:
-            raise _wrong(text, where, (_CARDS, place), f"the name {twice.short} stands twice")
-        taken.update(card.names)
+        for name in card.names:
+            if folded(name) in taken:
+                raise _wrong(text, where, (_CARDS, place), f"the name {name.short} stands twice")
+            taken.add(folded(name))
         cards.append(card)
     entries = dict(_entry(text, where, name, value) for name, value in document.items())
     return Layer(entries, tuple(cards))
@@ -87,9 +88,9 @@ def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
 def _over(below: Layer, above: Layer) -> Layer:
     """Both together: a name that is said above means nothing below any more, but for entries that a card above is of."""
     said = above.names
-    used = [each.entry for card in above.cards for each in card.variants if each.entry]
+    used = {each.entry for card in above.cards for each in card.variants}
     entries = {
-        name: old for name, old in below.entries.items() if name in used or first_taken([name], said) is None
+        name: old for name, old in below.entries.items() if name in used or folded(name) not in said
     }
     entries |= above.entries
     cards = [_without(card, said) for card in below.cards]
@@ -105,11 +106,11 @@ def _over(below: Layer, above: Layer) -> Layer:
     return Layer(entries, (*above.cards, *kept))
 
 
-def _without(card: Card, said: Sequence[ModelName]) -> Card | None:
+def _without(card: Card, said: Set[ModelName]) -> Card | None:
     """A card of below, without names and pinned variants that mean something else now; None where nothing is left."""
-    names = tuple(name for name in card.names if first_taken([name], said) is None)
+    names = tuple(name for name in card.names if folded(name) not in said)
     variants = tuple(
-        each for each in card.variants if each.entry is None or first_taken([each.entry], said) is None
+        each for each in card.variants if each.entry is None or folded(each.entry) not in said
     )
     return replace(card, names=names, variants=variants) if names and variants else None
 

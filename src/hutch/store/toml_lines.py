@@ -37,6 +37,8 @@ def _nth(lines: Sequence[str], first: int, last: int, place: Sequence[str | int]
     wanted = place[-1]
     assert isinstance(wanted, int)  # noqa: S101
     names = [part for part in place if isinstance(part, str)]
+    if re.search(r"=\s*\[.*\]", lines[first]):  # the whole list stands on one line
+        return None
     tables = [number for number in range(first, last) if _is_header(lines[number], names, doubled=True)]
     inline = [number for number in range(first, last) if re.match(r"""\s*[{"'\d]""", lines[number])]
     starts = tables or inline
