@@ -89,9 +89,7 @@ def _over(below: Layer, above: Layer) -> Layer:
     """Both together: a name that is said above means nothing below any more, but for entries that a card above is of."""
     said = above.names
     used = {each.entry for card in above.cards for each in card.variants}
-    entries = {
-        name: old for name, old in below.entries.items() if name in used or folded(name) not in said
-    }
+    entries = {name: old for name, old in below.entries.items() if name in used or folded(name) not in said}
     entries |= above.entries
     cards = [_without(card, said) for card in below.cards]
     kept = tuple(card for card in cards if card is not None)
@@ -109,9 +107,7 @@ def _over(below: Layer, above: Layer) -> Layer:
 def _without(card: Card, said: Set[ModelName]) -> Card | None:
     """A card of below, without names and pinned variants that mean something else now; None where nothing is left."""
     names = tuple(name for name in card.names if folded(name) not in said)
-    variants = tuple(
-        each for each in card.variants if each.entry is None or folded(each.entry) not in said
-    )
+    variants = tuple(each for each in card.variants if each.entry is None or folded(each.entry) not in said)
     return replace(card, names=names, variants=variants) if names and variants else None
 
 

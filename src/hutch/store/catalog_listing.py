@@ -9,7 +9,7 @@ from hutch.core.models import StoredModel
 from hutch.core.names import DEFAULT_TAG, ModelName
 from hutch.store import fitting
 from hutch.store.cards import FORMATS, SIZES, TYPES, Card, Variant
-from hutch.store.wanted import Catalog, Wanted
+from hutch.store.wanted import Catalog
 
 CHOICES = {"size": SIZES, "type": TYPES, "format": FORMATS, "device": KINDS}
 
@@ -105,7 +105,7 @@ def _variant(catalog: Catalog, card: Card, variant: Variant) -> dict[str, Any]:
         "format": variant.format,
         "quantization": variant.quantization,
         "devices": list(variant.devices),
-        "source": variant.source or _source(catalog.entries[variant.entry] if variant.entry else None),
+        "source": catalog.entries[variant.entry].whence if variant.entry else variant.source,
         "folder": variant.folder,
         "size": variant.size_bytes,
         "is_size_exact": variant.is_pinned,
@@ -152,7 +152,7 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
                     "format": "gguf",
                     "quantization": None,
                     "devices": ["cpu", "gpu"],
-                    "source": _source(entry),
+                    "source": entry.whence,
                     "folder": "",
                     "size": entry.size_bytes,
                     "is_size_exact": True,
@@ -165,15 +165,6 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
                 }
             ],
         }
-
-
-def _source(entry: Wanted | None) -> str:
-    """Where an entry's bytes are, in a word."""
-    if entry is None:
-        return ""
-    if entry.members:
-        return f"pypi:{entry.members[0].package}=={entry.members[0].version}"
-    return entry.location.partition("?")[0]
 
 
 def _typed(name: ModelName) -> str:

@@ -57,6 +57,13 @@ class Wanted:
     is_plain: bool = False  # whether the settings name a registry without TLS
     remarks: tuple[str, ...] = ()  # what to tell before it is fetched: why this and no other
 
+    @property
+    def whence(self) -> str:
+        """Where it is, in a word: a package, or an address without what may be secret in it."""
+        if self.members:
+            return f"pypi:{self.members[0].package}=={self.members[0].version}"
+        return self.location.partition("?")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -117,9 +124,8 @@ class Catalog:
             wanted = self.entries[variant.entry]
         else:
             wanted = self.registry.wanted(Reference.parse(variant.source), folder=variant.folder)
-        whence = f" from {wanted.location}" if wanted.location else ""
         size = ("" if variant.is_pinned else "about ") + readable(variant.size_bytes)
-        remark = f"{_typed(name)}: {variant.tag}, {variant.format.upper()}{whence}, {size}: {choice.reason}"
+        remark = f"{_typed(name)}: {variant.tag}, {variant.format.upper()} from {wanted.whence}, {size}: {choice.reason}"
         warning = (f"warning: {choice.warning}",) if choice.warning else ()
         need = f"it needs about {readable(card.need_bytes(variant))} of memory"
         return replace(wanted, remarks=(remark, *(warning or (need,))))

@@ -158,6 +158,13 @@ def test_what_is_wrong_is_refused_with_its_line(old: str, new: str, words: str) 
     assert len(caught.value.message) < 400
 
 
+def test_the_examples_of_the_documentation_are_right() -> None:
+    page = (Path(__file__).parents[3] / "docs/catalog.md").read_text(encoding="utf-8")
+    examples = [each.partition("```")[0] for each in page.split("```toml\n")[1:]]
+    whole = [layer(each) for each in examples if "hutch.toml" not in each]
+    assert [len(each.cards) + len(each.entries) for each in whole] == [1, 1]
+
+
 def test_two_cards_of_one_name_are_refused_and_the_second_has_the_line() -> None:
     with pytest.raises(FormatError, match=r"line 17: the name house:7b stands twice"):
         layer(CARD + CARD)

@@ -118,11 +118,13 @@ def chosen(paths: Iterable[str], tag: str, folder: str = "") -> PurePosixPath | 
     `folder` says which, where the catalog knows it. Raises SourceFailed where no model is there.
     """
     known = list(paths)
+    if folder and not known:
+        raise SourceFailed("the repository is not there, or may not be read", hint=_HINT)
+    if folder and f"{folder}/{genai_config.NAME}" not in known:
+        hint = "The repository has changed, or the catalog is wrong: pull by the repository's own name."
+        raise SourceFailed(f"the repository has no ONNX model in {folder}", hint=hint)
     if folder:
-        if known and f"{folder}/{genai_config.NAME}" not in known:
-            hint = "The repository has changed, or the catalog is wrong: pull by the repository's own name."
-            raise SourceFailed(f"the repository has no ONNX model in {folder}", hint=hint)
-        return PurePosixPath(folder) if known else None
+        return PurePosixPath(folder)
     if any(path.lower().endswith(".gguf") for path in known):
         return None
     roots = sorted(
