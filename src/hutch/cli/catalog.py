@@ -69,18 +69,18 @@ def _variants(model: _Told) -> Iterator[tuple[str, ...]]:
 
 
 def _size(variant: _Told) -> str:
-    size = columns.human_size(variant["size"]) if variant["size"] else ""
+    size = columns.human_size(variant["size_bytes"]) if variant["size_bytes"] else ""
     return size if variant["is_size_exact"] or not size else f"~{size}"
 
 
 def _memory(variant: _Told) -> str:
-    if variant["memory"] is None:
+    if variant["memory_bytes"] is None:
         return ""
-    return f"~{columns.human_size(variant['memory'])}" + ("" if variant["fits"] else " !")
+    return f"~{columns.human_size(variant['memory_bytes'])}" + ("" if variant["fits"] else " !")
 
 
 def _legend(table: _Told) -> str:
-    usable = columns.human_size(table["machine"]["usable_memory"])
+    usable = columns.human_size(table["machine"]["usable_bytes"])
     is_too_much = any(each["fits"] is False for model in table["models"] for each in model["variants"])
     more = f"; ! is more than the {usable} that this machine has for it" if is_too_much else ""
     return f"~ is approximate{more}. Fetch one with 'hutch models pull NAME'."

@@ -1,7 +1,7 @@
 """Catalog files: names of models, where to get each, and cards. Ours come with the package; a company's and the user's go over them."""
 
 import tomllib
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -104,7 +104,7 @@ def _over(below: Layer, above: Layer) -> Layer:
     return Layer(entries, (*above.cards, *kept))
 
 
-def _without(card: Card, said: Set[ModelName]) -> Card | None:
+def _without(card: Card, said: set[ModelName]) -> Card | None:
     """A card of below, without names and pinned variants that mean something else now; None where nothing is left."""
     names = tuple(name for name in card.names if folded(name) not in said)
     variants = tuple(each for each in card.variants if each.entry is None or folded(each.entry) not in said)

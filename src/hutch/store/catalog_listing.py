@@ -1,6 +1,7 @@
 """The catalog as a table: which models there are, which of them are here, and what suits this machine."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple, Self
 
 from hutch.core.errors import BadInput
@@ -56,8 +57,8 @@ def told(catalog: Catalog, stored: Sequence[StoredModel], wanted: Filter = EVERY
     return {
         "models": sorted(listed, key=_order),
         "machine": {
-            "memory": machine.memory_bytes,
-            "usable_memory": machine.usable_bytes,
+            "memory_bytes": machine.memory_bytes,
+            "usable_bytes": machine.usable_bytes,
             "devices": list(machine.kinds),
             "preference": list(machine.preference),
         },
@@ -85,7 +86,7 @@ def _card(catalog: Catalog, card: Card, stored: Sequence[StoredModel], wanted: F
         "context_length": card.context_length,
         "license": card.license,
         "capabilities": list(card.capabilities),
-        "origin": card.origin or "hutch",
+        "origin": _origin(card),
         "installed": [_typed(model.name) for model in here],
         "variants": [
             {
@@ -107,11 +108,11 @@ def _variant(catalog: Catalog, card: Card, variant: Variant) -> dict[str, Any]:
         "devices": list(variant.devices),
         "source": catalog.entries[variant.entry].whence if variant.entry else variant.source,
         "folder": variant.folder,
-        "size": variant.size_bytes,
+        "size_bytes": variant.size_bytes,
         "is_size_exact": variant.is_pinned,
         "is_pinned": variant.is_pinned or "@" in variant.source,
         "checked": variant.checked,
-        "memory": card.need_bytes(variant),
+        "memory_bytes": card.need_bytes(variant),
         "fits": fitting.fits(card, variant, catalog.machine),
     }
 
@@ -131,10 +132,9 @@ def _is_of(model: StoredModel, card: Card, variant: Variant) -> bool:
 def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) -> Iterator[dict[str, Any]]:
     """Entries that no card describes: of them little is known."""
     here = [model.name for model in stored]
-    for name, entry in catalog.entries.items():
-        is_known = any(each.entry == name for card in catalog.cards for each in card.variants)
-        is_named = _typed(name).lower().startswith(wanted.prefix)
-        if is_known or not is_named or wanted.format == "onnx" or wanted.device == "npu":
+    for name in catalog.alone:
+        entry, is_named = catalog.entries[name], _typed(name).lower().startswith(wanted.prefix)
+        if not is_named or wanted.format == "onnx" or wanted.device == "npu":
             continue
         installed = [_typed(each) for each in here if each.same_as(name)]
         yield {
@@ -154,17 +154,22 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
                     "devices": ["cpu", "gpu"],
                     "source": entry.whence,
                     "folder": "",
-                    "size": entry.size_bytes,
+                    "size_bytes": entry.size_bytes,
                     "is_size_exact": True,
                     "is_pinned": True,
                     "checked": "no",
-                    "memory": None,
+                    "memory_bytes": None,
                     "fits": None,
                     "chosen": True,
                     "installed": installed,
                 }
             ],
         }
+
+
+def _origin(card: Card) -> str:
+    """Where a card stands: no more than the last part of a path is anybody's business."""
+    return card.origin if "://" in card.origin else PurePath(card.origin).name or "hutch"
 
 
 def _typed(name: ModelName) -> str:

@@ -51,7 +51,7 @@ def choose(
     if name is None:
         raise BadInput("neither a name nor a source was given", hint="Name a model.")
     known = catalog()
-    found = None if digest else known.find(name) or known.chosen(name)
+    found = known.pinned(name, digest) if digest else known.find(name) or known.chosen(name)
     if found is None:
         hint = known.hint(name) if name.host == DEFAULT_HOST else ""
         found = known.registry.wanted(Reference(name, digest), notice=hint)

@@ -106,6 +106,12 @@ class Catalog:
     machine: Machine = field(default_factory=Machine)
     notes: tuple[str, ...] = ()  # what is to be said of where it came from
 
+    @property
+    def alone(self) -> list[ModelName]:
+        """The entries that no card is about."""
+        used = {variant.entry for card in self.cards for variant in card.variants}
+        return [name for name in self.entries if name not in used]
+
     def find(self, name: ModelName) -> Wanted | None:
         """What an entry says to fetch for the name, in whatever case it is written."""
         return next((wanted for known, wanted in self.entries.items() if known.same_as(name)), None)
@@ -117,6 +123,14 @@ class Catalog:
                 choice = fitting.choose(card, variants, self.machine)
                 return self._wanted(name, card, choice)
         return None
+
+    def pinned(self, name: ModelName, digest: str) -> Wanted | None:
+        """One content of what a name of a card has at its registry."""
+        found = None if self.find(name) else self.chosen(name)
+        if found is None or found.kind != REGISTRY:
+            return None
+        location = str(Reference(Reference.parse(found.location).name, digest))
+        return replace(found, location=location, remarks=())
 
     def _wanted(self, name: ModelName, card: Card, choice: Choice) -> Wanted:
         variant = choice.variant

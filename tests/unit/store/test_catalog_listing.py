@@ -11,7 +11,7 @@ from hutch.core.models import Details, StoredModel
 from hutch.store import catalog
 from hutch.store.catalog_listing import Filter, told
 from hutch.store.fitting import Machine
-from tests.unit.store.test_cards_file import ENTRY, layer
+from tests.unit.store.test_cards_file import CARD, ENTRY, layer
 from tests.unit.store.things import name
 
 OURS = replace(catalog.load(), machine=Machine(25 * 10**9))
@@ -81,13 +81,23 @@ def test_an_entry_without_a_card_is_listed_too() -> None:
     listed = {each["name"]: each for each in told(known, [stored("pinned:1b")])["models"]}
     assert listed["pinned:1b"]["installed"] == ["pinned:1b"]
     (variant,) = listed["pinned:1b"]["variants"]
-    assert (variant["size"], variant["is_size_exact"], variant["source"]) == (
+    assert (variant["size_bytes"], variant["is_size_exact"], variant["source"]) == (
         7,
         True,
         "https://models.example/pinned.gguf",
     )
     small = told(known, [], Filter(size="small"))["models"]
     assert "pinned:1b" not in [each["name"] for each in small]
+
+
+@pytest.mark.parametrize(
+    ("where", "origin"),
+    [("/home/me/team.toml", "team.toml"), ("https://x.example/c.toml", "https://x.example/c.toml")],
+)
+def test_a_card_says_where_it_stands_without_its_folder(where: str, origin: str) -> None:
+    known = catalog.load(None, [layer(CARD, where)])
+    listed = {each["name"]: each["origin"] for each in told(known, [])["models"]}
+    assert (listed["house:7b"], listed["phi4:14b"]) == (origin, "hutch")
 
 
 def test_what_does_not_fit_is_said_so() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hutch.core.names import DEFAULT_HOST, ModelName, Reference
 from hutch.runtime import launch
-from hutch.store import cards, catalog
+from hutch.store import cards, catalog, pull
 from hutch.store.cards import Card, Variant
 from hutch.store.wanted import Wanted
 from tests.unit.store.things import name
