@@ -95,6 +95,17 @@ def test_names_of_both_styles_mean_what_people_expect(said: str, location: str) 
     assert Reference.parse(meant(name(said)).location) == Reference.parse(location)
 
 
+def test_a_digest_pins_what_the_registry_has_under_the_name_that_is_meant() -> None:
+    digest = f"sha256:{'0' * 64}"
+    for said, location in (
+        ("phi4:mini-q8_0", f"registry.ollama.ai/library/phi4-mini:3.8b-q8_0@{digest}"),
+        ("smollm2:135m", f"registry.ollama.ai/library/smollm2:135m@{digest}"),
+        ("mine", f"registry.ollama.ai/library/mine:latest@{digest}"),
+    ):
+        chosen, wanted = pull.choose(name(said), None, lambda: OURS, digest)
+        assert (chosen, wanted.location) == (name(said), location)
+
+
 @pytest.mark.parametrize(
     "said", ["phi4:mini-q5_0", "llama3.2:90b", "nosuch", "other/phi-4-mini", "phi4:minimal"]
 )
