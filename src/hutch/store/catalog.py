@@ -21,7 +21,7 @@ _OURS = (Path(__file__).with_name("catalog.toml"), Path(__file__).with_name("lib
 MAX_CATALOG_BYTES = 4 << 20
 _CARDS = "models"  # the key of the list of cards; every other key is the name of an entry
 _MAX_CARDS = 10_000
-_KINDS = ("pypi", "pypi-folder", "https")
+_KINDS = ("pypi", "pypi-folder", "pypi-onnx", "https")
 _HINT = "Correct the file, or take it out of the way."
 
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]

@@ -134,7 +134,8 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
     here = [model.name for model in stored]
     for name in catalog.alone:
         entry, is_named = catalog.entries[name], _typed(name).lower().startswith(wanted.prefix)
-        if not is_named or wanted.format == "onnx" or wanted.device == "npu":
+        format_ = "onnx" if entry.kind == "pypi-onnx" else "gguf"
+        if not is_named or wanted.format not in ("", format_) or wanted.device == "npu":
             continue
         installed = [_typed(each) for each in here if each.same_as(name)]
         yield {
@@ -149,7 +150,7 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
                 {
                     "name": _typed(name),
                     "tag": "",
-                    "format": "gguf",
+                    "format": format_,
                     "quantization": None,
                     "devices": ["cpu", "gpu"],
                     "source": entry.whence,

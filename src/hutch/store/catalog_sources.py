@@ -59,8 +59,10 @@ def _fetched(url: str) -> tuple[Layer, str]:
             raise
         return _copied(copy, shown), f"note: {problem.message}: the copy of {_ago(age_s)} is used"
     layer = catalog.parse(data, shown)  # before it is kept: what is wrong in it is told, and the copy stays
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    files.write_whole(copy, data, copy.with_name(f".{copy.name}.{os.getpid()}"), 0o600)
+    try:
+        files.write_whole(copy, data, copy.with_name(f".{copy.name}.{os.urandom(8).hex()}"), 0o600)
+    except OSError as problem:
+        return layer, f"note: no copy of catalog {shown} can be kept in {copy.parent}: {problem.strerror}"
     return layer, ""
 
 
@@ -93,7 +95,7 @@ def _age_s(copy: Path) -> float | None:
     """How long ago a copy was made; None where there is none."""
     try:
         return time.time() - copy.stat().st_mtime
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,22 @@ def test_where_nobody_answers_the_copy_is_used_and_that_is_said(server: FaultySe
     (note,) = found.notes
     assert note.startswith(f"note: catalog {url}")
     assert note.endswith("the copy of 2 days ago is used")
+
+
+def test_many_at_once_do_not_disturb_each_other(server: FaultyServer) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(catalog_sources.layers, [[f"{server.url}/c.toml"]] * 16))
+    assert {len(each.layers) for each in found} == {1}
+    assert {each.notes for each in found} == {()}
+    assert only_copy().read_text() == CARD
+
+
+def test_where_no_copy_can_be_kept_that_is_said(server: FaultyServer) -> None:
+    places.home().mkdir()
+    places.catalogs().write_text("in the way")
+    found = catalog_sources.layers([f"{server.url}/c.toml"])
+    assert named(found) == ["registry.acme.example/models/house:7b-q4"]
+    assert "no copy of catalog" in found.notes[0]
 
 
 def test_a_copy_from_the_future_is_fetched_anew(server: FaultyServer) -> None:
