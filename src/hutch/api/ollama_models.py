@@ -241,8 +241,12 @@ class OllamaModels:
             template=body.template or model.template,
             parameters={**model.parameters, **_parameters(body.options or {})},
         )
+        rows = (row for row in self._backend.running() if row.model.digest == model.stored.digest)
+        hardware = next((dict(row.hardware) for row in rows if row.hardware), None)
         return JSONResponse(
-            await asyncio.to_thread(ollama_show.description, model, verbose=bool(body.verbose))
+            await asyncio.to_thread(
+                ollama_show.description, model, verbose=bool(body.verbose), hardware=hardware
+            )
         )
 
     async def pull(self, call: Call) -> Response:
