@@ -26,6 +26,7 @@ from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
 from hutch.api.catalog import CatalogTable
+from hutch.api.completions import Completions
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
@@ -56,6 +57,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
     """Every route that a server has."""
     routes = (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
+        *Completions(parts.backend).routes(),
         *Responses(parts.backend).routes(),
         *AnthropicChat(parts.backend).routes(),
         *OllamaChat(parts.backend).routes(),

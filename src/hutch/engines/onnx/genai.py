@@ -82,6 +82,10 @@ class GenAIDecoder:
         """Exchange two rows."""
         self._rows[row], self._rows[other] = self._rows[other], self._rows[row]
 
+    def copy(self, row: int, other: int, num_tokens: int) -> bool:  # noqa: ARG002  # nor can they be copied
+        """Put a row's first tokens into another one too."""
+        return False
+
     def free(self, row: int) -> None:
         """Give a row's memory back."""
         self._rows[row] = None

@@ -152,6 +152,12 @@ class Decoder:
             ours[:] = theirs
             theirs[:] = kept
 
+    def copy(self, row: int, other: int, num_tokens: int) -> bool:
+        """Put a row's first tokens into another one too."""
+        for each in self._caches:
+            each.array[other, :, :num_tokens] = each.array[row, :, :num_tokens]
+        return True
+
     def free(self, row: int) -> None:
         """Give a row's memory back to the system."""
         for each in self._caches:
