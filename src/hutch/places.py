@@ -81,6 +81,11 @@ def pip_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in folders}
 
 
+def catalogs() -> Path:
+    """The folder of the copies of catalogs that were fetched."""
+    return home() / "catalogs"
+
+
 def engines() -> Path:
     """The folder of the engines that were built here."""
     return home() / "engines"
@@ -167,6 +172,7 @@ def server_log() -> Path:
 
 _FOR_THE_SERVER = (
     "AUTH",
+    "CATALOG",
     "CONTEXT_LENGTH",
     "DEBUG",
     "FLASH_ATTENTION",
@@ -190,6 +196,7 @@ _FOR_THE_SERVER = (
     "NUM_THREAD",
     "ONNX_RUNNER",
     "ORIGINS",
+    "REGISTRY",
 )
 _FOR_ITS_DEVICES = (
     "CUDA_VISIBLE_DEVICES",
@@ -205,7 +212,7 @@ def server_settings() -> dict[str, str]:
     """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
     theirs = [
-        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER")
+        f"OLLAMA_{name}" for name in ("AUTH", "CATALOG", "HARDWARE", "ONNX_RUNNER", "REGISTRY")
     ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
     named = (*(name for name in ours if variable(name) and name not in theirs), *device_variables())

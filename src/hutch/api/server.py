@@ -25,6 +25,7 @@ from hutch import __version__, app, config, files, places
 from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
+from hutch.api.catalog import CatalogTable
 from hutch.api.completions import Completions
 from hutch.api.connection import Connection
 from hutch.api.gate import Gate, error_response
@@ -69,6 +70,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *Rerank(parts.backend).routes(),
         *Score(parts.backend).routes(),
         *Tokens(parts.backend).routes(),
+        *CatalogTable(parts.store).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
         *ollama_cloud.routes(),
         *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
