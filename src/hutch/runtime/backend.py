@@ -185,7 +185,7 @@ class LocalBackend:
                     if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
                         text = await rendered(worker.client, job)
                         job = text_job(request, loaded.voice, text, job.marks)
-                    reuse = lease.reuse and not last_try
+                    reuse = lease.reuse and not last_try and loaded.terms.keeps_prefixes
                     body = {
                         **await pictured(worker.client, job),
                         "id_slot": lease.index,

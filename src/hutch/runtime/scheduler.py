@@ -29,6 +29,7 @@ from hutch.runtime.onnx_launch import RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
+from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.store import installed, laid_out
 
@@ -56,9 +57,11 @@ class Scheduler:
         settings: Settings,
         sockets: SocketFolder,
         inventory: Inventory | None = None,
+        terms: TermsTable | None = None,
     ) -> None:
         self._library = library
         self._inventory = inventory or Inventory()
+        self._terms = terms or TermsTable()
         self._settings = settings
         self._sockets = sockets
         self._residents = Residents()
@@ -74,6 +77,12 @@ class Scheduler:
         Who does not wait gets Busy where a load, or the use of another model, would have to end first.
         """
         began = time.monotonic()
+        terms = self._terms.of(name)
+        name, options, keep_alive_s = (
+            terms.variant or name,
+            terms.asked(options),
+            terms.keep_alive_s(keep_alive_s),
+        )
         loaded = self._current(name, options)
         if loaded is None:
             loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
@@ -111,7 +120,7 @@ class Scheduler:
         if loaded is None or loaded.state not in (WorkerState.READY, WorkerState.STARTING):
             return None
         own = split_options(loaded.voice.model.parameters)[1]
-        is_same = loaded.stamp == self._library.stamp(name)
+        is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == self._terms.of(name)
         return loaded if is_same and serves(loaded.plan, options.over(own)) else None
 
     async def _obtain(
@@ -160,7 +169,8 @@ class Scheduler:
         _check_runs(model)
         facts = await asyncio.to_thread(headers.facts, model)
         files = await asyncio.to_thread(beside.read, model, facts)
-        plan = launch_plan(model, facts, options, self._settings)
+        terms = self._terms.of(name)
+        plan = terms.applied(launch_plan(model, facts, options, self._settings), facts)
         if plan.engine == "llama.cpp":
             binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
             plan = replace(plan, binary=binary)
@@ -177,14 +187,14 @@ class Scheduler:
         if self._settings.max_vram and plan.num_gpu_layers:
             plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
-        slots = SlotPool(plan.num_slots, self._settings.max_queue)
+        slots = SlotPool(plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
         if on_hardware is not None:
             loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
-        loaded.memory_bytes = need_bytes
+        loaded.memory_bytes, loaded.terms = need_bytes, terms
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
         loaded.begin(self._settings.keep_alive if keep_alive_s is None else keep_alive_s)
@@ -267,6 +277,7 @@ def _resident(loaded: LoadedModel) -> Resident:
         loaded.num_users > 0 or loaded.state is WorkerState.STOPPING,
         idle_s,
         size_bytes / _RELOAD_BYTES_PER_S,
+        loaded.terms.is_pinned,
     )
 
 
