@@ -9,6 +9,7 @@ from hutch.runtime.backend import LocalBackend
 from hutch.runtime.hardware import Inventory
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.security.authn import Authenticator, Open, first_key
 from hutch.store.local import local_store
@@ -25,6 +26,7 @@ class App:
     authenticator: Authenticator
     new_key: str = ""
     inventory: Inventory = field(default_factory=Inventory)
+    terms: TermsTable = field(default_factory=TermsTable)
 
 
 def build(settings: Settings, address: places.Address) -> App:
@@ -38,7 +40,7 @@ def build(settings: Settings, address: places.Address) -> App:
         except BaseException:
             sockets.close()
             raise
-    inventory = Inventory()
-    scheduler = Scheduler(store, settings, sockets, inventory)
+    inventory, terms = Inventory(), TermsTable()
+    scheduler = Scheduler(store, settings, sockets, inventory, terms)
     backend = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
-    return App(settings, store, backend, authenticator, new_key, inventory)
+    return App(settings, store, backend, authenticator, new_key, inventory, terms)

@@ -18,6 +18,7 @@ CLIENT_VARIABLES = {
     "NOHISTORY": ("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY"),
     "EDITOR": ("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"),
 }
+FOUNDRY_VARIABLES = {"preload": ("FOUNDRY_MODEL",), "preload_port": ("FOUNDRY_PORT",)}
 GPU_LAYERS = (
     "HUTCH_GPU_LAYERS",
     "OLLAMA_GPU_LAYERS",
@@ -190,6 +191,8 @@ _FOR_THE_SERVER = (
     "NUM_THREAD",
     "ONNX_RUNNER",
     "ORIGINS",
+    "PRELOAD",
+    "PRELOAD_PORT",
 )
 _FOR_ITS_DEVICES = (
     "CUDA_VISIBLE_DEVICES",
@@ -205,10 +208,15 @@ def server_settings() -> dict[str, str]:
     """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
     theirs = [
-        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER")
+        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER", "PRELOAD", "PRELOAD_PORT")
     ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
-    named = (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
+    foundrys = (name for names in FOUNDRY_VARIABLES.values() for name in names if variable(name))
+    named = (
+        *(name for name in ours if variable(name) and name not in theirs),
+        *foundrys,
+        *device_variables(),
+    )
     return {name: os.environ[name] for name in named}
 
 

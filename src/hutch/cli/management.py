@@ -22,4 +22,23 @@ MODELS = Command(
     ),
 )
 
-MANAGEMENT = (MODELS,)
+DEPLOY = Command(
+    "deploy",
+    "hutch.cli.deploy:deploy",
+    "Serve a model on a port of its own, as a file says",
+    (
+        arg(
+            "action",
+            nargs="?",
+            default="apply",
+            choices=("apply", "list", "remove", "rollback"),
+            help="apply a file (the default), list deployments, remove one, or go back to the one before",
+        ),
+        arg("port", metavar="PORT", nargs="?", type=int, help="which one to remove or to roll back"),
+        arg("--config", metavar="FILE", action="append", help="the deployment in JSON; may be given twice"),
+        flag("--dry-run", help="show what would change, and change nothing"),
+        flag("--json", help="print changes, deployments and figures as JSON"),
+    ),
+)
+
+MANAGEMENT = (MODELS, DEPLOY)

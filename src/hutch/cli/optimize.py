@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from hutch import places
 from hutch.cli import columns, plain, side, steps
 from hutch.cli.steps import Tell
 from hutch.core.errors import BadInput, HutchError, NotBuilt
-from hutch.core.models import Progress
 from hutch.core.names import ModelName
 from hutch.optimize import picture, source, texts, variant
 from hutch.optimize.choice import Outcome
@@ -49,7 +48,7 @@ def optimize(args: argparse.Namespace) -> int:
         return _by_recipe(args, found)
     search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
     with steps.shown() as tell, alone(_root()):
-        report: Report = _follow(search.run(), tell)
+        report: Report = steps.follow(search.run(), tell)
         created = _create(args, report, found, tell)
         search.clean()
     return _finish(args, report, created)
@@ -69,14 +68,6 @@ def _target(args: argparse.Namespace, found: Source, format_: str) -> ModelName 
         raise BadInput("a variant of a folder needs a name", hint="Give one with --to NAME.")
     word = args.quant.lower() if args.quant else "olive"
     return found.name._replace(tag=f"{found.name.tag}-{format_}-{word}")
-
-
-def _follow(work: Generator[Progress, None, Any], tell: Tell) -> Any:
-    while True:
-        try:
-            tell(next(work))
-        except StopIteration as end:
-            return end.value
 
 
 def _create(args: argparse.Namespace, report: Report, found: Source, tell: Tell) -> ModelName | None:
@@ -141,7 +132,7 @@ def _by_recipe(args: argparse.Namespace, found: Source) -> int:
         raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
     config = Path(args.recipe.removeprefix(PREFIX)).expanduser()
     with steps.shown() as tell, alone(_root()):
-        made = _follow(run_recipe(_root(), found, config), tell)
+        made = steps.follow(run_recipe(_root(), found, config), tell)
         target = _target(args, found, made.format)
         assert target is not None  # noqa: S101 - _target sees to it
         for step in variant.put(local_store(), target, made, found.name):

@@ -95,6 +95,7 @@ class Scheduler:
 
     async def unload(self, name: ModelName) -> bool:
         """Let a model go: at once, or where requests still use it, when they are done. Says whether it was loaded."""
+        name = self._terms.of(name).variant or name
         loaded = self._residents.named(name)
         if loaded is None:
             self._library.stamp(name)  # raises NotFound: a name that stands for nothing is not "unloaded"

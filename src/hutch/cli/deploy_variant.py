@@ -1,0 +1,35 @@
+"""What `quantization: dynamic` comes to: a variant of eight bits, made by ONNX Runtime where the model is ONNX in floats."""
+
+from hutch import places
+from hutch.cli import side, steps
+from hutch.core.errors import NotBuilt
+from hutch.core.names import ModelName
+from hutch.optimize import recipes, source, variant
+from hutch.optimize.making import Workshop, alone
+from hutch.store.local import local_store
+
+_WORD = "dynamic-int8"
+
+
+def dynamic(name: ModelName) -> tuple[ModelName | None, str]:
+    """The variant to load in the model's place, None where there is nothing to do, and a note that says so."""
+    if not side.is_here():
+        raise NotBuilt("a model is quantised on the machine that has it", hint="Run this command there.")
+    store = local_store()
+    model = store.open(name)
+    level = model.stored.details.quantization_level or "its own number format"
+    if not model.files:
+        return None, f"nothing to do: {name.short} is a GGUF file in {level}, whose number format is fixed"
+    target = name._replace(tag=f"{name.tag}-{_WORD}")
+    root = places.home() / "optimize"
+    with steps.shown() as tell, alone(root):
+        found = source.find(name.short, store)
+        workshop = Workshop(root / "deploy", found, root / "deploy.log")
+        if not steps.follow(workshop.is_float(), tell):
+            return None, f"nothing to do: {name.short} is quantised already"
+        (recipe,) = recipes.only(recipes.for_graph(is_float=True), "onnx", _WORD)
+        made = steps.follow(workshop.made(recipe), tell)
+        for step in variant.put(store, target, made, found.name):
+            tell(step)
+        workshop.clean()
+    return target, f"{target.short}, made of {name.short}; compare them with `hutch compare`"
