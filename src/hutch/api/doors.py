@@ -11,11 +11,20 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hutch.api.openai_wire import OPENAI
-from hutch.core.errors import HutchError, NotFound
+from hutch.core.errors import HutchError
 from hutch.places import Address
 
 _OPEN_WITHIN_S = 10.0
-_CLOSED = NotFound(
+
+
+class NoSuchDialect(HutchError):
+    """A path of OpenAI's API on a port that was told not to speak it."""
+
+    code = "not_found"
+    http_status = 404
+
+
+_CLOSED = NoSuchDialect(
     "this port does not speak OpenAI's API",
     hint="Its deployment says openai_compatible: false. Use /api here, or the server's own port.",
 )

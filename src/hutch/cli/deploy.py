@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hutch import places
-from hutch.cli import background, client, columns, http, plain, progress, side
+from hutch.cli import background, client, columns, http, models, plain, progress, side
 from hutch.core.deployment import Deployment
 from hutch.core.errors import BadInput, NotFound, Unreachable
 from hutch.core.names import ModelName
@@ -77,12 +77,8 @@ def _applied(wanted: Deployment) -> Told:
     served = variant or wanted.model
     rows = http.ask("GET", "/api/ps")["models"]
     row = next((row for row in rows if ModelName.parse(row["name"]).same_as(served)), None)
-    told: Told = {"notes": notes}
-    if row is not None:
-        told["running"] = {
-            name: row.get(name) for name in ("name", "engine", "context_length", "slots", "size", "hardware")
-        }
-    return told
+    names = ("name", "engine", "context_length", "slots", "size", "size_vram", "hardware")
+    return {"notes": notes, "running": {name: row.get(name) for name in names} if row else None}
 
 
 def _variant(wanted: Deployment) -> tuple[ModelName | None, list[str]]:
@@ -100,11 +96,10 @@ def _finish(args: argparse.Namespace, report: Told, wanted: Deployment, *, is_ne
     for note in report.get("notes", ()):
         plain.out(f"quantization: {note}")
     if running := report.get("running"):
-        hardware = running["hardware"] or {}
-        for step in hardware.get("fallbacks", ()):
+        for step in (running["hardware"] or {}).get("fallbacks", ()):
             plain.out(f"not on {step['provider']}: {step['reason']}")
         plain.out(
-            f"{running['name']} on {hardware.get('provider') or running['engine']}: {running['slots']} requests at once, "
+            f"{running['name']} on {models.runs_on(running)} by {running['engine']}: {running['slots']} requests at once, "
             f"context of {running['context_length']} tokens, {columns.human_size(running['size'])}"
         )
     if args.dry_run:

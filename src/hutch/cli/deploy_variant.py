@@ -8,6 +8,7 @@ from hutch.optimize import recipes, source, variant
 from hutch.optimize.making import Workshop, alone
 from hutch.store.local import local_store
 
+_FLOATS = ("fp64", "fp32", "fp16", "bf16")
 _WORD = "dynamic-int8"
 
 
@@ -17,16 +18,16 @@ def dynamic(name: ModelName) -> tuple[ModelName | None, str]:
         raise NotBuilt("a model is quantised on the machine that has it", hint="Run this command there.")
     store = local_store()
     model = store.open(name)
-    level = model.stored.details.quantization_level or "its own number format"
+    level = model.stored.details.quantization_level
     if not model.files:
         return None, f"nothing to do: {name.short} is a GGUF file in {level}, whose number format is fixed"
+    if level not in _FLOATS:
+        return None, f"nothing to do: {name.short} is in {level} already"
     target = name._replace(tag=f"{name.tag}-{_WORD}")
     root = places.home() / "optimize"
     with steps.shown() as tell, alone(root):
         found = source.find(name.short, store)
         workshop = Workshop(root / "deploy", found, root / "deploy.log")
-        if not steps.follow(workshop.is_float(), tell):
-            return None, f"nothing to do: {name.short} is quantised already"
         (recipe,) = recipes.only(recipes.for_graph(is_float=True), "onnx", _WORD)
         made = steps.follow(workshop.made(recipe), tell)
         for step in variant.put(store, target, made, found.name):

@@ -16,7 +16,7 @@ _SAME = {
 }
 
 
-_OWN = ("models",)  # commands that Hutch has under the same name
+_OWN = ("init", "models", "deploy")  # commands that Hutch has under the same name
 
 
 def translated(words: Sequence[str]) -> list[str]:

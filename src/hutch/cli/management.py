@@ -2,6 +2,13 @@
 
 from hutch.cli.command import INSECURE, JSON, MODEL, PREFIX, Command, arg, flag
 
+INIT = Command(
+    "init",
+    "hutch.cli.init:init",
+    "Check this machine, write a file of settings, and suggest a model",
+    (flag("--json", help="print what was found as JSON"),),
+)
+
 MODELS = Command(
     "models",
     "hutch.cli.models:list_models",
@@ -17,6 +24,17 @@ MODELS = Command(
                 arg("--from", dest="source", metavar="SOURCE", help="where from, instead of by its name"),
                 flag("--replace", help="replace a model of this name that has other content"),
                 INSECURE,
+            ),
+        ),
+        Command(
+            "test",
+            "hutch.cli.model_test:test",
+            "Ask a model something, and say whether it passed",
+            (
+                MODEL,
+                flag("--benchmark", help="time it: first token, decode, prefill, several at once, memory"),
+                arg("--picture", metavar="FILE.svg", help="where the benchmark's picture goes"),
+                flag("--json", help="print the figures as JSON"),
             ),
         ),
     ),
@@ -41,4 +59,4 @@ DEPLOY = Command(
     ),
 )
 
-MANAGEMENT = (MODELS, DEPLOY)
+MANAGEMENT = (INIT, MODELS, DEPLOY)
