@@ -336,6 +336,31 @@ def test_batches(site: Site) -> None:
     assert (2, 0) in seen  # and then began together
 
 
+@pytest.mark.parametrize("models_dir", ["onnx"], indirect=True)
+def test_a_model_in_floats_is_quantised_and_served_under_its_name(site: Site) -> None:
+    said: Document = {
+        "hardware": {"preferred": "npu", "fallback": ["cpu"]},
+        "optimization": {"quantization": "dynamic", "max_context": 512},
+    }
+    done = site.deploy(**said)
+    assert done.returncode == 0, done.stderr
+    assert f"quantization: {MODEL}-dynamic-int8, made of {MODEL}" in done.stdout
+    assert "not on npu: this machine shows no NPU" in done.stdout
+    row = site.running()
+    assert (row["name"], row["details"]["quantization_level"]) == (f"{MODEL}-dynamic-int8", "int8")
+    assert site.ask("/api/generate", say())[0] == 200  # under its own name
+    assert site.running()["pid"] == row["pid"]
+    again = site.hutch("deploy", "--config", "production.json")
+    assert "nothing to do: it is served" in again.stdout
+    assert site.hutch("cp", f"{MODEL}-dynamic-int8", "copy").returncode == 0
+    quantised = site.deploy(model="copy", **said)
+    assert "quantization: nothing to do: copy:latest is in int8 already" in quantised.stdout
+    gone = site.hutch("rm", "copy")
+    assert gone.returncode == 0
+    (row,) = site.server.get("/api/deployments")["deployments"]
+    assert (row["state"], row["problem"]) == ("failed", "model 'copy' not found")
+
+
 def test_clients_of_the_api_get_the_reason(site: Site) -> None:
     url = f"{site.server.url}/api/deployments/{site.port}"
 

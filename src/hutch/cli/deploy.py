@@ -51,9 +51,9 @@ def _apply(args: argparse.Namespace) -> None:
     known = _known()
     wanted = _read([Path(name).expanduser() for name in args.config], known)
     now = next((each for each in known if each["port"] == wanted.port), None)
-    _find(wanted.model)
+    about = _about(wanted.model)
     changes = list(_changes(now["document"] if now else {}, form.document_of(wanted)))
-    is_needed = bool(changes) or now is None or now["state"] != "ready"
+    is_needed = bool(changes) or now is None or now["state"] != "ready" or _is_stale(now)
     report: Told = {
         "port": wanted.port,
         "model": wanted.model.short,
@@ -63,15 +63,24 @@ def _apply(args: argparse.Namespace) -> None:
     if not args.json:
         _show(wanted, now, changes)
     if is_needed and not args.dry_run:
-        report |= _applied(wanted)
+        report |= _applied(wanted, about)
         report["applied"] = True
     _finish(args, report, wanted, is_needed=is_needed)
 
 
-def _applied(wanted: Deployment) -> Told:
+def _is_stale(now: Told) -> bool:
+    """Whether the variant that serves was made of an older model than the one of that name."""
+    if not now["variant"]:
+        return False
+    at = {ModelName.parse(row["name"]).short.lower(): row["modified_at"] for row in models.tags()["models"]}
+    made, source = at.get(now["variant"].lower(), ""), at.get(now["model"].lower(), "")
+    return not made or columns.parse_time(source) > columns.parse_time(made)
+
+
+def _applied(wanted: Deployment, about: Told) -> Told:
     """Have it done, and tell what came of it."""
     background.ensure(stays=True)
-    variant, notes = _variant(wanted)
+    variant, notes = _variant(wanted, about)
     body = form.document_of(wanted) | ({"variant": variant.short} if variant else {})
     progress.show(client.HttpServer().stream(f"{_PATH}/{wanted.port}", body, method="PUT"))
     served = variant or wanted.model
@@ -81,11 +90,11 @@ def _applied(wanted: Deployment) -> Told:
     return {"notes": notes, "running": {name: row.get(name) for name in names} if row else None}
 
 
-def _variant(wanted: Deployment) -> tuple[ModelName | None, list[str]]:
+def _variant(wanted: Deployment, about: Told) -> tuple[ModelName | None, list[str]]:
     """The model in number formats of eight bits, where that is asked for and there is something to do."""
     if wanted.quantization != "dynamic":
         return None, []
-    variant, note = side.here("hutch.cli.deploy_variant:dynamic", wanted.model)
+    variant, note = side.here("hutch.cli.deploy_variant:dynamic", wanted.model, about["details"])
     return variant, [note]
 
 
@@ -140,10 +149,10 @@ def _read(paths: Iterable[Path], known: list[Told]) -> Deployment:
     return form.parse(document, lines)
 
 
-def _find(name: ModelName) -> None:
-    """Raise NotFound for a model that is not there."""
+def _about(name: ModelName) -> Told:
+    """What the model is. Raises NotFound where it is not there."""
     try:
-        side.either(
+        told: Told = side.either(
             lambda: http.ask("POST", "/api/show", {"model": name.short}),
             "hutch.cli.local:show",
             name.short,
@@ -151,6 +160,7 @@ def _find(name: ModelName) -> None:
         )
     except NotFound as error:
         raise NotFound(error.message, hint=f"Fetch it with `hutch models pull {name.short}`.") from error
+    return told
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:

@@ -1,5 +1,7 @@
 """What `quantization: dynamic` comes to: a variant of eight bits, made by ONNX Runtime where the model is ONNX in floats."""
 
+from collections.abc import Mapping
+
 from hutch import places
 from hutch.cli import side, steps
 from hutch.core.errors import NotBuilt
@@ -12,17 +14,16 @@ _FLOATS = ("fp64", "fp32", "fp16", "bf16")
 _WORD = "dynamic-int8"
 
 
-def dynamic(name: ModelName) -> tuple[ModelName | None, str]:
+def dynamic(name: ModelName, details: Mapping[str, str]) -> tuple[ModelName | None, str]:
     """The variant to load in the model's place, None where there is nothing to do, and a note that says so."""
+    level = details.get("quantization_level", "")
+    if details.get("format") != "onnx":
+        return None, f"nothing to do: {name.short} is a GGUF file, whose numbers are {level}"
+    if level not in _FLOATS:
+        return None, f"nothing to do: {name.short} is in {level} already"
     if not side.is_here():
         raise NotBuilt("a model is quantised on the machine that has it", hint="Run this command there.")
     store = local_store()
-    model = store.open(name)
-    level = model.stored.details.quantization_level
-    if not model.files:
-        return None, f"nothing to do: {name.short} is a GGUF file in {level}, whose number format is fixed"
-    if level not in _FLOATS:
-        return None, f"nothing to do: {name.short} is in {level} already"
     target = name._replace(tag=f"{name.tag}-{_WORD}")
     root = places.home() / "optimize"
     with steps.shown() as tell, alone(root):

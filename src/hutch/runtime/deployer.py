@@ -58,13 +58,14 @@ class Deployer:
         told = []
         for port in sorted({*rows, *self._serving, *self._problems}):
             recorded = self._serving.get(port) or rows[port].now
-            state = "ready" if port in self._serving else "failed" if port in self._problems else "starting"
+            problem = self._problem(port, recorded)
+            state = "failed" if problem else "ready" if port in self._serving else "starting"
             before = rows[port].before if port in rows else None
             told.append(
                 {"port": port, "model": recorded.deployment.model.short, "state": state}
                 | recorded.as_json()
                 | {
-                    "problem": self._problems.get(port, ""),
+                    "problem": problem,
                     "before": before.as_json() if before else None,
                     "recorded": port in rows,
                 }
@@ -140,6 +141,13 @@ class Deployer:
         waiting = ", ".join(sorted(self.pending))
         failed = "; ".join(f"port {port}: {why}" for port, why in sorted(self._problems.items()))
         return f"waiting for {waiting}" if waiting else failed
+
+    def _problem(self, port: int, recorded: Recorded) -> str:
+        try:
+            self._library.stamp(recorded.variant or recorded.deployment.model)
+        except NotFound as error:
+            return error.message
+        return self._problems.get(port, "")
 
     def _alone(self) -> asyncio.Lock:
         if self._changing.locked():
