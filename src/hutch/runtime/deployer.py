@@ -39,11 +39,25 @@ class Doors(Protocol):
         """Answer there no more."""
 
 
+class NoDoors:
+    """What a server has that does not listen."""
+
+    def reserve(self, port: int) -> bool:
+        """Refuse."""
+        raise Conflict(f"this server cannot listen on port {port}")
+
+    async def open(self, port: int, *, openai_compatible: bool) -> None:
+        """Do nothing: none was reserved."""
+
+    async def close(self, port: int) -> None:
+        """Do nothing: none is open."""
+
+
 class Deployer:
     """What is deployed on this server. One change at a time."""
 
     def __init__(self, backend: Backend, library: Library, terms: TermsTable) -> None:
-        self.doors: Doors | None = None  # of a server that listens
+        self.doors: Doors = NoDoors()  # until a server listens
         self.pending: set[str] = set()  # what a starting server still waits for, and what failed
         self._backend = backend
         self._library = library
@@ -73,14 +87,17 @@ class Deployer:
         return told
 
     async def apply(
-        self, deployment: Deployment, variant: ModelName | None, *, is_recorded: bool = True
+        self, deployment: Deployment, variant: ModelName | None, *, is_new: bool = True
     ) -> AsyncGenerator[Progress, None]:
-        """Put one into effect. Raises RolledBack where it did not become ready, and then all is as before."""
-        async with self._alone():
+        """Put one into effect. Raises RolledBack where it did not become ready, and then all is as before.
+
+        One that is not new waits for its turn, and is not put on record.
+        """
+        async with self._alone() if is_new else self._changing:
             self._check(deployment, variant)
             port = deployment.port
             before = self._serving.get(port)
-            is_new_port = self._door().reserve(port)
+            is_new_port = self.doors.reserve(port)
             recorded = Recorded(deployment, variant, datetime.now(UTC).isoformat(timespec="seconds"))
             try:
                 yield Progress(f"loading {deployment.model.short}")
@@ -89,8 +106,8 @@ class Deployer:
                 yield Progress("asking it")
                 opened = await asyncio.to_thread(self._library.open, variant or deployment.model)
                 await _ask(self._backend, deployment.model, opened)
-                await self._door().open(port, openai_compatible=deployment.openai_compatible)
-                if is_recorded:
+                await self.doors.open(port, openai_compatible=deployment.openai_compatible)
+                if is_new:
                     old = await asyncio.to_thread(deployments.find, port)
                     await asyncio.to_thread(deployments.keep, Record(recorded, _before(recorded, old)))
             except BaseException as error:
@@ -113,7 +130,7 @@ class Deployer:
                 raise NotFound(f"nothing is deployed on port {port}", hint="See `hutch deploy list`.")
             await asyncio.to_thread(deployments.forget, port)
             self._problems.pop(port, None)
-            await self._door().close(port)
+            await self.doors.close(port)
             if serving:
                 await self._let_go(serving)
 
@@ -121,7 +138,7 @@ class Deployer:
         """Serve again what was deployed when the server ended. A failure is logged, and told by `told`."""
         deployment = recorded.deployment
         try:
-            steps = self.apply(deployment, recorded.variant, is_recorded=False)
+            steps = self.apply(deployment, recorded.variant, is_new=False)
             async with aclosing(steps):
                 async for step in steps:
                     _log.info("deployment on port %d: %s", deployment.port, step.status)
@@ -154,11 +171,6 @@ class Deployer:
             raise Conflict("another deployment is being changed", hint="Wait until that is done.")
         return self._changing
 
-    def _door(self) -> Doors:
-        if self.doors is None:
-            raise HutchError("this server opens no ports")
-        return self.doors
-
     def _check(self, deployment: Deployment, variant: ModelName | None) -> None:
         """Raise NotFound for a model that is not here, Conflict where another port has it under other terms."""
         for name in (deployment.model, *([variant] if variant else [])):
@@ -181,7 +193,7 @@ class Deployer:
         """Have everything as it was."""
         self._agree(failed, NONE)
         if is_new_port:
-            await self._door().close(failed.deployment.port)
+            await self.doors.close(failed.deployment.port)
         others = [each for port, each in self._serving.items() if port != failed.deployment.port]
         for each in (*others, *([before] if before else [])):
             self._agree(each, Terms.of(each.deployment, each.variant))
@@ -192,7 +204,7 @@ class Deployer:
             for each in same[:1]:
                 await self._backend.load(each.deployment.model, LoadOptions(), None)
             if before:
-                await self._door().open(
+                await self.doors.open(
                     before.deployment.port, openai_compatible=before.deployment.openai_compatible
                 )
         except HutchError as error:
