@@ -15,13 +15,14 @@ from hutch.cli.benchmark_picture import svg
 from hutch.cli.client import HttpServer
 from hutch.core.errors import BadInput, EngineFailed, HutchError, NotFound
 from hutch.core.models import Progress
+from hutch.core.names import ModelName
 from hutch.optimize import texts
 
 _PROMPT = "Say hello in one short sentence."
 _ROUNDS = 3
 _TOGETHER = (1, 2, 4, 8)
 _LONG_CHARS, _SHORT_CHARS = 1_800, 400  # about 420 and 95 tokens of English
-_NUM_PREDICT = 64
+_LONG_ANSWER, _SHORT_ANSWER = 48, 32  # tokens
 Json = dict[str, Any]
 
 
@@ -128,17 +129,16 @@ def _benchmark(name: str, about: Json) -> Json:
     with steps.shown() as tell:
         total = _ROUNDS + len(_TOGETHER)
         tell(Progress("timing", total=total, completed=0))
-        _ask(name, 0, _SHORT_CHARS)  # warm
+        _ask(name, 0, _SHORT_CHARS, 4)  # warm
         alone = []
         for number in range(_ROUNDS):
-            alone.append(_ask(name, number + 1, _LONG_CHARS))
+            alone.append(_ask(name, number + 1, _LONG_CHARS, _LONG_ANSWER))
             tell(Progress("timing", total=total, completed=number + 1))
         together = []
         for number, requests in enumerate(_TOGETHER):
             together.append(_at_once(name, requests))
             tell(Progress("timing", total=total, completed=_ROUNDS + number + 1))
-    rows: list[Json] = [row for row in http.ask("GET", "/api/ps")["models"] if _is(row, name)]
-    row = rows[0] if rows else {}
+    row = _loaded(name)
     middle = statistics.median
     return {
         "model": name,
@@ -148,24 +148,32 @@ def _benchmark(name: str, about: Json) -> Json:
         "prompt_tokens": int(middle(float(each.figures["prompt_eval_count"]) for each in alone)),
         "rounds": _ROUNDS,
         "concurrency": [each._asdict() for each in together],
-        "memory_bytes": row.get("size"),
-        "slots": row.get("slots"),
-        "context_length": row.get("context_length"),
-        "engine": row.get("engine"),
+        "memory_bytes": row["size"],
+        "slots": row["slots"],
+        "context_length": row["context_length"],
+        "engine": row["engine"],
         "quantization": about["details"]["quantization_level"],
     }
 
 
-def _is(row: Json, name: str) -> bool:
-    return name.lower() in (row["name"].lower(), row["name"].lower().removesuffix(":latest"))
+def _loaded(name: str) -> Json:
+    """What `/api/ps` tells of it, or of the variant that a deployment loads in its place."""
+    wanted = ModelName.parse(name)
+    deployed = http.ask("GET", "/api/deployments")["deployments"]
+    variants = [each["variant"] for each in deployed if wanted.same_as(ModelName.parse(each["model"]))]
+    names = (wanted, *(ModelName.parse(variant) for variant in variants if variant))
+    for row in http.ask("GET", "/api/ps")["models"]:
+        if any(ModelName.parse(row["name"]).same_as(each) for each in names):
+            return dict(row)
+    raise NotFound(f"{name} was unloaded while it was timed", hint="Time it again when less is going on.")
 
 
-def _ask(name: str, number: int, length: int) -> Timed:
+def _ask(name: str, number: int, length: int, num_predict: int) -> Timed:
     body = {
         "model": name,
         "prompt": _text(number, length),
         "raw": True,
-        "options": {"num_predict": _NUM_PREDICT, "temperature": 0, "num_ctx": 2048},
+        "options": {"num_predict": num_predict, "temperature": 0, "num_ctx": 2048},
     }
     began = time.perf_counter()
     first_s, figures = 0.0, {}
@@ -182,7 +190,9 @@ def _at_once(name: str, requests: int) -> Together:
     began = time.perf_counter()
     with ThreadPoolExecutor(requests) as pool:
         answers = list(
-            pool.map(lambda number: _ask(name, number, _SHORT_CHARS), range(first, first + requests))
+            pool.map(
+                lambda number: _ask(name, number, _SHORT_CHARS, _SHORT_ANSWER), range(first, first + requests)
+            )
         )
     took_s = time.perf_counter() - began
     return Together(
@@ -216,7 +226,7 @@ def _show(found: Json) -> None:
         ),
         (
             "memory",
-            columns.human_size(found["memory_bytes"] or 0),
+            columns.human_size(found["memory_bytes"]),
             f"{found['slots']} slots of {found['context_length']} tokens, {found['quantization']}, {found['engine']}",
         ),
     ]
