@@ -1,5 +1,6 @@
 """The server's settings: `hutch.toml` below the environment below flags."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,24 @@ def _comma_list(value: object) -> object:
     )
 
 
+def _catalogs(value: object) -> object:
+    named = _comma_list(value)
+    for each in named if isinstance(named, list | tuple) else ():
+        scheme, colon, rest = str(each).partition("://")
+        if colon and scheme.lower() not in ("http", "https"):
+            raise ValueError("a catalog is a file, or an https address")
+        if colon and "@" in rest.partition("/")[0]:  # and do not repeat it
+            raise ValueError("the address of a catalog holds no user or password")
+    return named
+
+
+def _registry(value: object) -> object:
+    text = str(value)
+    if isinstance(value, str) and text and not _REGISTRY.fullmatch(text):
+        raise ValueError("write host, host:port, or http://host:port for one without TLS")
+    return value
+
+
 def _hardware(value: object) -> object:
     try:
         return parse_hardware(value)
@@ -58,11 +77,14 @@ def _hardware(value: object) -> object:
         raise ValueError(f"{error.message}. {error.hint}".rstrip(". ")) from error
 
 
+_REGISTRY = re.compile(r"(https?://)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(:[0-9]{1,5})?")
 DurationS = Annotated[float, BeforeValidator(_duration_s)]
 Size = Annotated[ByteSize, Field(ge=0, le=1 << 50)]  # 8G and 8GB are 8 * 10**9 bytes, 8GiB is 8 * 2**30
 _OTHER_NAMES = {"num_gpu": ("gpu_layers",)}
 _OTHER_PREFIXES = {
     "auth": ("HUTCH",),
+    "catalog": ("HUTCH",),
+    "registry": ("HUTCH",),
     "hardware": ("HUTCH", "FOUNDRY"),
     "onnx_runner": ("HUTCH",),
     "preload": ("HUTCH",),
@@ -105,6 +127,10 @@ class Settings(BaseSettings):
         ""  # a model to fetch, to load and to serve on preload_port when the server starts
     )
     preload_port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_PORT
+    catalog: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_catalogs)
+    ] = ()  # files and addresses that are laid over Hutch's own, each over those before it
+    registry: Annotated[str, BeforeValidator(_registry)] = ""  # a mirror of Ollama's registry to pull from
     llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
     llama_quantize: Path | None = None  # a llama-quantize binary; None: the one beside llama_server
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64

@@ -82,6 +82,11 @@ def pip_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in folders}
 
 
+def catalogs() -> Path:
+    """The folder of the copies of catalogs that were fetched."""
+    return home() / "catalogs"
+
+
 def engines() -> Path:
     """The folder of the engines that were built here."""
     return home() / "engines"
@@ -168,6 +173,7 @@ def server_log() -> Path:
 
 _FOR_THE_SERVER = (
     "AUTH",
+    "CATALOG",
     "CONTEXT_LENGTH",
     "DEBUG",
     "FLASH_ATTENTION",
@@ -193,6 +199,7 @@ _FOR_THE_SERVER = (
     "ORIGINS",
     "PRELOAD",
     "PRELOAD_PORT",
+    "REGISTRY",
 )
 _FOR_ITS_DEVICES = (
     "CUDA_VISIBLE_DEVICES",
@@ -208,7 +215,8 @@ def server_settings() -> dict[str, str]:
     """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
     theirs = [
-        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER", "PRELOAD", "PRELOAD_PORT")
+        f"OLLAMA_{name}"
+        for name in ("AUTH", "CATALOG", "HARDWARE", "ONNX_RUNNER", "PRELOAD", "PRELOAD_PORT", "REGISTRY")
     ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
     foundrys = (name for names in FOUNDRY_VARIABLES.values() for name in names if variable(name))

@@ -25,6 +25,7 @@ from hutch import __version__, app, config, files, places
 from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
+from hutch.api.catalog import CatalogTable
 from hutch.api.connection import Connection
 from hutch.api.deployments import Deployments
 from hutch.api.doors import Doors
@@ -66,6 +67,7 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
+        *CatalogTable(parts.store).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
         *Deployments(deployer).routes(),
         *ollama_cloud.routes(),

@@ -17,7 +17,8 @@ from hutch import config, places
 from hutch.cli import columns, plain, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
-from hutch.store import catalog, installed, layout, listing, sweep
+from hutch.store import installed, layout, listing, sweep
+from hutch.store.local import local_catalog
 
 _LITTLE_DISK_BYTES = 2 * 10**9
 _LITTLE_MEMORY_BYTES = 10**9
@@ -80,7 +81,7 @@ def _settings() -> Iterator[Check]:
     """What a server would stumble over when it starts or pulls."""
     try:
         settings = config.load()
-        known = catalog.load(places.home() / "catalog.toml")
+        known = local_catalog()
     except HutchError as error:
         yield Check("settings", "fail", error.message, error.hint)
         return
@@ -88,7 +89,10 @@ def _settings() -> Iterator[Check]:
     if binary is not None and not os.access(binary, os.X_OK):
         yield Check("settings", "fail", f"{binary} cannot be run", "Mend HUTCH_LLAMA_SERVER, or unset it.")
     else:
-        yield Check("settings", "ok", f"they are in order; the catalog has {len(known.entries)} models")
+        num_models = len(known.cards) + len(known.alone)
+        yield Check("settings", "ok", f"they are in order; the catalog has {num_models} models")
+    for note in known.notes:
+        yield Check("catalog", "warn", note.removeprefix("note: "), "Look at the address and the network.")
     try:
         binary_in_use = installed.binary_in_use(places.engines(), binary)
     except HutchError as error:

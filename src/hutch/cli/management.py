@@ -14,7 +14,22 @@ MODELS = Command(
     "hutch.cli.models:list_models",
     "Browse, fetch and test models",
     parts=(
-        Command("list", "hutch.cli.models:list_models", "List models", (PREFIX, JSON)),
+        Command(
+            "list",
+            "hutch.cli.catalog:list_models",
+            "List the models that can be fetched by name, and which are here",
+            (
+                PREFIX,
+                arg(
+                    "--size", metavar="SIZE", help="small (up to 4 billion parameters), medium (15) or large"
+                ),
+                arg("--type", metavar="TYPE", help="instruct, base, reasoning, code or embedding"),
+                arg("--format", metavar="FORMAT", help="gguf or onnx"),
+                arg("--device", metavar="DEVICE", help="what it can run on: cpu, gpu or npu"),
+                flag("--variants", help="a line for each variant"),
+                JSON,
+            ),
+        ),
         Command(
             "pull",
             "hutch.cli.pull:pull",
