@@ -3,36 +3,28 @@
 import argparse
 import json
 import os
+from collections.abc import Iterable, Iterator
 from importlib.resources import files as resources
 from typing import Any, NamedTuple
 
 from hutch import config, files
-from hutch.cli import columns, doctor, plain
+from hutch.cli import catalog, columns, doctor, plain
 from hutch.core.hardware import Device
 from hutch.hardware import cpu, devices
 from hutch.runtime import machine
+from hutch.store.catalog_listing import Filter
 
 _SHARE = 0.6  # of the memory that is free: what a model may take, so that the machine stays usable
-_BYTES_A_CORE = 10**9  # of a model that is read as fast as people read, where no GPU helps
+_BYTES_A_CORE = 10**9  # of a model's file: it writes about as fast as people read, where no GPU helps
 
 
 class Suggestion(NamedTuple):
-    """A model for a beginning, and the memory that it takes with a context of 4096 tokens, about."""
+    """A model for a beginning: its file, and the memory that it takes when loaded, about."""
 
     model: str
+    size_bytes: int
     memory_bytes: int
-
-
-# From the largest to the smallest. The last two come from PyPI, the others from Ollama's registry.
-_MODELS = (
-    Suggestion("qwen2.5:14b", 12 * 10**9),
-    Suggestion("qwen2.5:7b", 6_500_000_000),
-    Suggestion("phi4-mini", 4 * 10**9),
-    Suggestion("qwen2.5:3b", 2_900_000_000),
-    Suggestion("llama3.2:1b", 1_900_000_000),
-    Suggestion("gemma3:270m", 700_000_000),
-    Suggestion("smollm2:135m", 550_000_000),
-)
+    num_parameters: int
 
 
 def init(args: argparse.Namespace) -> int:
@@ -42,7 +34,7 @@ def init(args: argparse.Namespace) -> int:
     is_new = _write_settings()
     free_bytes, total_bytes = machine.memory_bytes()
     has_gpu = any(device.kind == "gpu" and device.driver for device in found)
-    fitting = suggestion(free_bytes, machine.num_cores(), has_gpu=has_gpu)
+    fitting = suggestion(known_models(), free_bytes, machine.num_cores(), has_gpu=has_gpu)
     report: dict[str, Any] = {
         "machine": {
             "processor": cpu.processor().model,
@@ -62,12 +54,26 @@ def init(args: argparse.Namespace) -> int:
     return int(any(check.status == "fail" for check in checks))
 
 
-def suggestion(free_bytes: int, num_cores: int, *, has_gpu: bool) -> Suggestion | None:
+def suggestion(
+    models: Iterable[Suggestion], free_bytes: int, num_cores: int, *, has_gpu: bool
+) -> Suggestion | None:
     """The largest model that fits, and that this machine runs at a pace to read along; None where none fits."""
-    room_bytes = free_bytes * _SHARE
-    if not has_gpu:
-        room_bytes = min(room_bytes, max(_MODELS[-1].memory_bytes, num_cores * _BYTES_A_CORE))
-    return next((each for each in _MODELS if each.memory_bytes <= room_bytes), None)
+    fitting = [each for each in models if each.memory_bytes <= free_bytes * _SHARE]
+    quick = [each for each in fitting if has_gpu or each.size_bytes <= num_cores * _BYTES_A_CORE]
+    return max(quick, key=lambda each: each.num_parameters, default=None)
+
+
+def known_models() -> Iterator[Suggestion]:
+    """The catalog's models that one can talk with, in the variant for this machine."""
+    for model in catalog.look(Filter(type="instruct"))["models"]:
+        for variant in model["variants"]:
+            if variant["chosen"] and variant["memory_bytes"] and variant["size_bytes"]:
+                yield Suggestion(
+                    model["name"],
+                    variant["size_bytes"],
+                    variant["memory_bytes"],
+                    model["num_parameters"] or 0,
+                )
 
 
 def _write_settings() -> bool:
@@ -99,5 +105,7 @@ def _show(
     if fitting is None:
         plain.out("model: too little memory is free even for the smallest one; close other programs")
         return
-    plain.out(f"model: {fitting.model} fits (about {columns.human_size(fitting.memory_bytes)} of memory)")
+    plain.out(
+        f"model: {fitting.model} fits (a file of {columns.human_size(fitting.size_bytes)}, {columns.human_size(fitting.memory_bytes)} of memory, about)"
+    )
     plain.out(f"\nNext: hutch run {fitting.model}")
