@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MODEL, Server, clean_environment, free_port, wait_until_ready
+from tests.conftest import EVERY_ENGINE, MODEL, Server, clean_environment, free_port, wait_until_ready
 
 Document = dict[str, Any]
 
@@ -99,6 +99,7 @@ def say(text: str = "Hi", **more: Any) -> Document:
     return {"model": MODEL, "prompt": text, "stream": False, "options": {"num_predict": 4} | more}
 
 
+@EVERY_ENGINE
 def test_a_deployment_is_applied_once_and_serves_both_ports(site: Site) -> None:
     looked = site.deploy("--dry-run", optimization={"max_context": 512, "batch_size": 2})
     assert looked.returncode == 0, looked.stderr
@@ -293,6 +294,7 @@ def test_a_deploy_that_is_killed_leaves_what_was_there(site: Site) -> None:
     assert site.ask("/api/generate", say())[0] == 200
 
 
+@EVERY_ENGINE
 def test_without_the_cache_no_prefix_is_used_again(site: Site) -> None:
     long = "The quick brown fox jumps over the lazy dog. " * 8
     chat = {"model": MODEL, "messages": [{"role": "user", "content": long}], "max_tokens": 2}

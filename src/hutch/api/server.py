@@ -140,7 +140,7 @@ async def _serve(
     server = _Server(parts.backend, activity, doors, configured(application))
     tasks = [asyncio.create_task(deployed_before(parts, deployer))]
     if idle_exit_s:
-        tasks.append(asyncio.create_task(_leave_when_idle(server, parts, activity, idle_exit_s)))
+        tasks.append(asyncio.create_task(_leave_when_idle(server, parts, deployer, idle_exit_s)))
     try:
         with _noted(sockets[0].getsockname()[1]):
             await server.serve(sockets=list(sockets))
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
         super().__init__(settings)
         self._doors = doors
         self._backend = backend
-        self._activity = activity
+        self.activity = activity
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let answers end; after a while end the workers, so that what is left fails in its own dialect."""
@@ -190,7 +190,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave."""
-        self._activity.is_leaving = True
+        self.activity.is_leaving = True
         super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
@@ -206,13 +206,12 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-async def _leave_when_idle(
-    server: uvicorn.Server, parts: app.App, activity: Activity, idle_exit_s: float
-) -> None:
+async def _leave_when_idle(server: "_Server", parts: app.App, deployer: Deployer, idle_exit_s: float) -> None:
+    activity = server.activity
     while True:
         await asyncio.sleep(min(1.0, idle_exit_s / 4))
         logs.trim_own(places.server_log())  # nobody else looks after the log of a server in the background
-        if parts.backend.running():
+        if parts.backend.running() or deployer.is_needed:
             activity.note()  # the time counts from the unload
         elif activity.idle_s > idle_exit_s:
             _log.info("nobody asked for anything for %.0f s: leaving", idle_exit_s)

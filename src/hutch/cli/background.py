@@ -17,8 +17,8 @@ _LOOK_EVERY_S = 0.05
 _LONGEST_LOG_BYTES = 8 << 20
 
 
-def ensure(*, stays: bool = False) -> None:
-    """Have a server answer at the address: the one that does, or a new one on this machine. `stays`: it never leaves."""
+def ensure(*, deploys: bool = False) -> None:
+    """Have a server answer at the address: the one that does, or a new one on this machine."""
     if side.is_answering():
         side.note_settings()
         return
@@ -26,19 +26,17 @@ def ensure(*, stays: bool = False) -> None:
         raise http.unreachable(places.server_address())
     log = places.server_log()
     before_bytes = log.stat().st_size if log.exists() else 0
-    _await(_start(stays=stays), log, before_bytes)
-    until = "it stays until it is stopped" if stays else "it leaves five minutes after its last request"
+    _await(_start(), log, before_bytes)
+    until = "while something is deployed" if deploys else "it leaves five minutes after its last request"
     print(f"started a server in the background ({until})", file=sys.stderr)
 
 
-def _start(*, stays: bool) -> subprocess.Popen[bytes]:
+def _start() -> subprocess.Popen[bytes]:
     log = places.server_log()
     log.parent.mkdir(parents=True, exist_ok=True)
     _rotate(log)
     log.touch(mode=0o600)
-    command = [sys.executable, "-m", "hutch", "serve"]
-    if not stays:
-        command += ["--idle-exit", str(IDLE_EXIT_S)]
+    command = [sys.executable, "-m", "hutch", "serve", "--idle-exit", str(IDLE_EXIT_S)]
     # Away from this terminal, so that neither its Ctrl-C nor its end reaches the server.
     detached = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     with log.open("ab") as output:

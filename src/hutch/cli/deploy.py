@@ -79,8 +79,8 @@ def _is_stale(now: Told) -> bool:
 
 def _applied(wanted: Deployment, about: Told) -> Told:
     """Have it done, and tell what came of it."""
-    background.ensure(stays=True)
     variant, notes = _variant(wanted, about)
+    background.ensure(deploys=True)
     body = form.document_of(wanted) | ({"variant": variant.short} if variant else {})
     progress.show(client.HttpServer().stream(f"{_PATH}/{wanted.port}", body, method="PUT"))
     served = variant or wanted.model
@@ -222,7 +222,7 @@ def _remove(args: argparse.Namespace) -> None:
 
 def _rollback(args: argparse.Namespace) -> None:
     port = _port(args)
-    background.ensure(stays=True)
+    background.ensure(deploys=True)
     progress.show(client.HttpServer().stream(f"{_PATH}/{port}/rollback", {}))
     (now,) = [each for each in _known() if each["port"] == port]
     print(f"port {port} serves {now['model']} again, as before")

@@ -229,6 +229,8 @@ def _told(error: ErrorDetails, where: Mapping[Path, str]) -> str:
         return f"{place}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
     if error["type"] == "missing":
         return f"{place}: is missing"
+    if error["type"] == "model_type":
+        return f"{place}: Input should be an object"
     return f"{place}: {error['msg'].removeprefix('Value error, ')}"
 
 

@@ -72,7 +72,7 @@ class Deployer:
         told = []
         for port in sorted({*rows, *self._serving, *self._problems}):
             recorded = self._serving.get(port) or rows[port].now
-            problem = self._problem(port, recorded)
+            problem = _absence(self._library, recorded) or self._problems.get(port, "")
             state = "failed" if problem else "ready" if port in self._serving else "starting"
             before = rows[port].before if port in rows else None
             told.append(
@@ -159,12 +159,10 @@ class Deployer:
         failed = "; ".join(f"port {port}: {why}" for port, why in sorted(self._problems.items()))
         return f"waiting for {waiting}" if waiting else failed
 
-    def _problem(self, port: int, recorded: Recorded) -> str:
-        try:
-            self._library.stamp(recorded.variant or recorded.deployment.model)
-        except NotFound as error:
-            return error.message
-        return self._problems.get(port, "")
+    @property
+    def is_needed(self) -> bool:
+        """Whether something is deployed, or about to be."""
+        return bool(self._serving or self.pending)
 
     def _alone(self) -> asyncio.Lock:
         if self._changing.locked():
@@ -236,6 +234,15 @@ async def _ask(backend: Backend, name: ModelName, model: Model) -> None:
                 usage = [chunk.usage async for chunk in chunks][-1]
             if usage is None or not usage.prompt_tokens:
                 raise EngineFailed("the model was asked something, and gave no answer")
+
+
+def _absence(library: Library, recorded: Recorded) -> str:
+    """What is to be told of a deployment whose model has gone; "" where it is there."""
+    try:
+        library.stamp(recorded.variant or recorded.deployment.model)
+    except NotFound as error:
+        return error.message
+    return ""
 
 
 def _is_of(one: Recorded, other: Recorded) -> bool:

@@ -22,7 +22,7 @@ def test_a_long_log_is_put_aside(size_bytes: int, is_moved: bool) -> None:
     log.parent.mkdir()
     log.write_bytes(bytes(size_bytes))
     log.with_name("server.log.1").write_bytes(b"older")
-    background._start(stays=False).wait(10)
+    background._start().wait(10)
     assert log.stat().st_size == (0 if is_moved else size_bytes)
     assert log.with_name("server.log.1").stat().st_size == (size_bytes if is_moved else len(b"older"))
 
@@ -34,7 +34,7 @@ def test_a_server_that_this_command_starts_has_its_settings(
     side.note_settings.cache_clear()
     answers = iter([False, False, True])
     monkeypatch.setattr(side, "is_answering", lambda: next(answers))
-    monkeypatch.setattr(background, "_start", lambda **_: _Running())
+    monkeypatch.setattr(background, "_start", _Running)
     background.ensure()
     assert "note:" not in capsys.readouterr().err
 

@@ -104,7 +104,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("deployment.api.port", 65536, "less than or equal to 65535"),
         ("deployment.api.port", 80.5, "Input should be a valid integer"),
         ("deployment.api.openai_compatible", "yes", "Input should be a valid boolean"),
-        ("deployment.api", [], "deployment.api: Input should be"),
+        ("deployment.api", [], "deployment.api: Input should be an object"),
         ("performance.parallel_requests", 10**30, "performance.parallel_requests: Input should be less than"),
         ("performance.memory_optimization.max_cache_size", "4 elephants", "is no size"),
         ("performance.memory_optimization.max_cache_size", -1, "max_cache_size"),
