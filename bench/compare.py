@@ -91,24 +91,20 @@ class Report:
 async def compare(servers: Sequence[Server], plan: Plan) -> Report:
     """Run the plan. A first round with one turn of each workload warms the servers up and is not counted."""
     prompts = Prompts(plan.seed)
+    order = random.Random(plan.seed)
     stop_s = time.perf_counter() + plan.limit_s
     turns: list[Turn] = []
     for round_ in range(plan.rounds + 1):
         for workload in plan.workloads:
-            for number in range(workload.turns if round_ else 1):
+            for _ in range(workload.turns if round_ else 1):
                 if time.perf_counter() > stop_s:
                     return Report(tuple(servers), plan, turns, was_cut=True)
-                turn = await _turn(_rotated(servers, round_ + number), workload, plan, prompts)
+                # Another order each time, so that what one leaves behind does not always hit the same one.
+                turn = await _turn(order.sample(servers, len(servers)), workload, plan, prompts)
                 if round_:
                     turns.append(Turn(round_, workload.name, *turn))
         print(f"round {round_} of {plan.rounds}{'' if round_ else ' (warm-up)'}", file=sys.stderr)
     return Report(tuple(servers), plan, turns, was_cut=False)
-
-
-def _rotated(servers: Sequence[Server], by: int) -> list[Server]:
-    """Let another server come first each time, so that what one leaves behind does not always hit the same one."""
-    first = by % len(servers)
-    return [*servers[first:], *servers[:first]]
 
 
 async def _turn(

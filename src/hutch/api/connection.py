@@ -1,12 +1,14 @@
 """One client's connection, which may neither send headers without end nor keep the server waiting without end."""
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_S = 30.0  # how long a client may take to send a request's line and headers
 WRITE_S = 60.0  # how long a client may leave what was sent to it unread
+_MAX_GATHERED_BYTES = 32 << 10  # more is written at once, so that a slow client slows whoever writes
 _REPLY_431 = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -15,7 +17,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came, and is expected to say what it wants."""
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it
+        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # uvicorn narrows it
         self._num_idle_bytes = (
             0  # since a head, a piece of a body or a request was whole: what the parser hoards
         )
@@ -101,6 +103,43 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.write(_REPLY_431)
             self.transport.close()
+
+
+class _Gathering:
+    """A transport that writes what comes in one turn of the loop at once: a head with its body, the tokens of a read.
+
+    Each write costs both sides a switch, and the processor is the engine's.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport: Any = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self._num_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it with whatever else this turn brings."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+        self._num_bytes += len(data)
+        if self._num_bytes > _MAX_GATHERED_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Send what is left, then hang up."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._pieces:
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+            self._num_bytes = 0
+            self._transport.write(data)
 
 
 def _is_open(cycle: RequestResponseCycle | None) -> bool:

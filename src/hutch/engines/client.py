@@ -13,6 +13,7 @@ import httptools
 from pydantic_core import from_json
 
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
+from hutch.engines.lull import CAN_SEE_ENDS, Lull
 from hutch.engines.protocol import Endpoint
 
 _DIED = "the model's worker ended before the answer did"
@@ -20,6 +21,10 @@ _HINT = "Send the request again; `hutch logs MODEL` tells why the worker ended."
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_EVENT_BYTES = 16 << 20
 _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
+_PAUSE_S = 0.025  # no eye sees steps so small
+_NUM_AT_ONCE = (
+    4  # tokens that go on as they come: whether an answer has begun, and how fast it comes, is told at once
+)
 
 
 class WorkerGone(EngineFailed):
@@ -44,13 +49,16 @@ class WorkerClient:
         async with self._exchange("POST", path, body) as exchange:
             await _check_status(exchange)
             pending = b""
-            while data := await exchange.read():
+            num_told = 0
+            while data := await exchange.read(_PAUSE_S if num_told >= _NUM_AT_ONCE else 0.0):
                 *events, pending = (pending + data).split(b"\n\n")
                 if len(pending) > _MAX_EVENT_BYTES:
                     raise EngineFailed("the model's worker sent an event without an end", hint=_HINT)
                 for event in events:
                     if event.startswith(b"data: ") and event != b"data: [DONE]":
-                        yield _checked(_parsed(event[6:]))
+                        said = _checked(_parsed(event[6:]))
+                        num_told += "prompt_progress" not in said
+                        yield said
                     elif event.startswith(b"error: "):
                         _raise_for(_parsed(event[7:]), 500)
 
@@ -86,11 +94,9 @@ class WorkerClient:
         loop = asyncio.get_running_loop()
         try:
             if endpoint.socket:
-                transport, exchange = await loop.create_unix_connection(
-                    lambda: _Exchange(request), endpoint.socket
-                )
+                _, exchange = await loop.create_unix_connection(lambda: _Exchange(request), endpoint.socket)
             else:
-                transport, exchange = await loop.create_connection(
+                _, exchange = await loop.create_connection(
                     lambda: _Exchange(request), "127.0.0.1", endpoint.port
                 )
         except OSError as error:
@@ -98,7 +104,7 @@ class WorkerClient:
         try:
             yield exchange
         finally:
-            transport.abort()
+            exchange.close()
 
 
 class _Exchange(asyncio.Protocol):
@@ -107,12 +113,13 @@ class _Exchange(asyncio.Protocol):
     def __init__(self, request: bytes) -> None:
         self._request = request
         self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport  # from connection_made on
         self._news = asyncio.Event()
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
         self._is_complete = False
         self._is_lost = False
+        self._lull: Lull | None = None
         self.has_head = False
 
     @property
@@ -125,19 +132,27 @@ class _Exchange(asyncio.Protocol):
         while not self.has_head:
             if self._is_lost:
                 raise WorkerGone(_DIED, hint=_HINT)
-            await self._wait()
+            self._news.clear()
+            await self._news.wait()
 
-    async def read(self) -> bytes:
-        """What has come of the body since last time; empty at its end. Raises WorkerGone where it breaks off."""
+    async def read(self, pause_s: float = 0.0) -> bytes:
+        """What has come of the body since last time; empty at its end. Raises WorkerGone where it breaks off.
+
+        With a pause, it is what came in so many seconds, or until the worker hung up.
+        """
+        if pause_s and CAN_SEE_ENDS and not (self._pieces or self._is_complete or self._is_lost):
+            self._lull = self._lull or Lull(self._transport, self.data_received)
+            self._lull.begin(pause_s)
         while not self._pieces:
             if self._is_complete:
                 return b""
             if self._is_lost:
                 raise WorkerGone(_DIED, hint=_HINT)
-            await self._wait()
+            self._news.clear()
+            await self._news.wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
-        if self._waiting_bytes > _HIGH_WATER_BYTES and self._transport is not None and not self._is_lost:
+        if self._waiting_bytes > _HIGH_WATER_BYTES and not self._is_lost:
             self._transport.resume_reading()
         self._waiting_bytes = 0
         return data
@@ -149,9 +164,11 @@ class _Exchange(asyncio.Protocol):
             data += piece
         return bytes(data)
 
-    async def _wait(self) -> None:
-        self._news.clear()
-        await self._news.wait()
+    def close(self) -> None:
+        """Hang up, whatever has not come yet."""
+        if self._lull is not None:
+            self._lull.close()
+        self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
@@ -170,6 +187,8 @@ class _Exchange(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         """Whoever waits is told."""
+        if self._lull is not None:
+            self._lull.close()
         self._is_lost = True
         self._news.set()
 
@@ -181,7 +200,7 @@ class _Exchange(asyncio.Protocol):
         """A piece of the body is there."""
         self._pieces.append(data)
         self._waiting_bytes += len(data)
-        if self._waiting_bytes > _HIGH_WATER_BYTES and self._transport is not None:
+        if self._waiting_bytes > _HIGH_WATER_BYTES:
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:

@@ -48,7 +48,8 @@ def test_servers_take_turns_and_no_prompt_comes_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report, askers, prompts = asyncio.run(_compare(Plan("m", rounds=2, workloads=(CHAT,))))
-    assert "".join(askers) == "oovv" + "vvoo" + "oovv" + "oovv" + "vvoo"  # warm-up, round 1, round 2
+    turns = {"".join(askers)[at : at + 4] for at in range(0, len(askers), 4)}
+    assert turns == {"oovv", "vvoo"}  # one after the other, and not always the same one first
     assert len(set(prompts)) == len(prompts) == 20
     assert len(report.turns) == 4
     assert not report.errors

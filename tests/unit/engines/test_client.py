@@ -1,9 +1,11 @@
 """The client of the wire, against a worker that follows a script."""
 
 import asyncio
+import itertools
 import json
 import socket
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,7 +260,7 @@ def test_a_number_that_json_lacks_is_refused_before_anything_is_sent(number: flo
 
 def test_a_slow_reader_makes_the_worker_wait() -> None:
     async def scenario() -> None:
-        total, size, sent = 64 << 20, 64 << 10, 0
+        total, size, sent = 24 << 20, 64 << 10, 0
         piece = chunk(event({"x": "y" * size}))
 
         async def script(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -280,6 +282,50 @@ def test_a_slow_reader_makes_the_worker_wait() -> None:
             assert got == sent == total
 
     run(scenario())
+
+
+def ticks(number: int, *, is_whole: bool = True) -> Any:
+    """Events one after another, a few milliseconds apart."""
+
+    async def script(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        for index in range(number):
+            writer.write(chunk(event({"n": index})))
+            await asyncio.sleep(0.004)
+        if is_whole:
+            writer.write(END)
+
+    return script
+
+
+def test_an_answer_goes_on_in_steps_after_its_first_tokens() -> None:
+    async def scenario() -> None:
+        async with worker(ticks(40)) as (client, _), aclosing(client.stream("/completion", {})) as events:
+            loop = asyncio.get_running_loop()
+            turns = [loop.time() async for _each in events]
+            assert len(turns) == 40
+            steps = [later - earlier > 0.002 for earlier, later in itertools.pairwise(turns)]
+            assert all(steps[:3]), "the first ones come as they are sent"
+            assert sum(steps[4:]) < 25, "later ones come several at a time"
+
+    run(scenario())
+
+
+def test_the_end_of_an_answer_does_not_wait_for_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hutch.engines.client._PAUSE_S", 20.0)
+
+    async def scenario() -> None:
+        got: list[dict[str, Any]] = []
+        async with asyncio.timeout(5), worker(ticks(10)) as (client, _):
+            assert len(await heard(client)) == 10
+        async with asyncio.timeout(5), worker(ticks(10, is_whole=False)) as (client, _):
+            with pytest.raises(WorkerGone):
+                await listen(client, got)
+        assert len(got) == 10
+
+    num_open = len(list(Path("/proc/self/fd").iterdir()))
+    run(scenario())
+    assert len(list(Path("/proc/self/fd").iterdir())) == num_open
 
 
 @pytest.mark.parametrize("num_read", [0, 1])
