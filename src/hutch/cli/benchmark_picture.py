@@ -33,7 +33,7 @@ def svg(found: Mapping[str, Any]) -> str:
 
 
 def _bars(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    most = max(row["tokens_per_s"] for row in rows) or 1.0
+    most = max((row["tokens_per_s"] for row in rows), default=1.0)
     parts = []
     for index, row in enumerate(rows):
         x, height = _x(index, len(rows)), _span() * row["tokens_per_s"] / most * 0.9
@@ -45,7 +45,7 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _waits(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    most = max(row["slowest_first_token_s"] for row in rows) or 1.0
+    most = max((row["slowest_first_token_s"] for row in rows), default=1.0)
     places = [
         (_x(index, len(rows)), _HEIGHT - _BOTTOM - _span() * row["slowest_first_token_s"] / most * 0.8)
         for index, row in enumerate(rows)

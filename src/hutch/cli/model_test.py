@@ -21,6 +21,7 @@ from hutch.optimize import texts
 _PROMPT = "Say hello in one short sentence."
 _ROUNDS = 3
 _TOGETHER = (1, 2, 4, 8)
+_BUDGET_S = 60.0  # after which nothing more is begun, so that a large model is not timed for an hour
 _LONG_CHARS, _SHORT_CHARS = 1_800, 400  # about 420 and 95 tokens of English
 _LONG_ANSWER, _SHORT_ANSWER = 48, 32  # tokens
 Json = dict[str, Any]
@@ -56,6 +57,7 @@ class Together(NamedTuple):
     requests: int
     tokens_per_s: float
     slowest_first_token_s: float
+    took_s: float
 
 
 def test(args: argparse.Namespace) -> int:
@@ -130,12 +132,16 @@ def _benchmark(name: str, about: Json) -> Json:
         total = _ROUNDS + len(_TOGETHER)
         tell(Progress("timing", total=total, completed=0))
         _ask(name, 0, _SHORT_CHARS, 4)  # warm
-        alone = []
-        for number in range(_ROUNDS):
-            alone.append(_ask(name, number + 1, _LONG_CHARS, _LONG_ANSWER))
-            tell(Progress("timing", total=total, completed=number + 1))
-        together = []
+        began = time.monotonic()
+        alone: list[Timed] = []
+        while len(alone) < _ROUNDS and (not alone or time.monotonic() - began < _BUDGET_S / 4):
+            alone.append(_ask(name, len(alone) + 1, _LONG_CHARS, _LONG_ANSWER))
+            tell(Progress("timing", total=total, completed=len(alone)))
+        together: list[Together] = []
         for number, requests in enumerate(_TOGETHER):
+            needed_s = 2 * together[-1].took_s if together else 0.0
+            if time.monotonic() - began + needed_s > _BUDGET_S:
+                break
             together.append(_at_once(name, requests))
             tell(Progress("timing", total=total, completed=_ROUNDS + number + 1))
     row = _loaded(name)
@@ -146,7 +152,8 @@ def _benchmark(name: str, about: Json) -> Json:
         "decode_tokens_per_s": middle(each.decode_tps for each in alone),
         "prefill_tokens_per_s": middle(each.prefill_tps for each in alone),
         "prompt_tokens": int(middle(float(each.figures["prompt_eval_count"]) for each in alone)),
-        "rounds": _ROUNDS,
+        "rounds": len(alone),
+        "left_out": list(_TOGETHER[len(together) :]),
         "concurrency": [each._asdict() for each in together],
         "memory_bytes": row["size"],
         "slots": row["slots"],
@@ -196,7 +203,10 @@ def _at_once(name: str, requests: int) -> Together:
         )
     took_s = time.perf_counter() - began
     return Together(
-        requests, sum(each.tokens for each in answers) / took_s, max(each.first_s for each in answers)
+        requests,
+        sum(each.tokens for each in answers) / took_s,
+        max(each.first_s for each in answers),
+        took_s,
     )
 
 
@@ -231,6 +241,9 @@ def _show(found: Json) -> None:
         ),
     ]
     plain.out(columns.table(("MEASURED", "", ""), rows))
+    if found["left_out"]:
+        counts = " and ".join(map(str, found["left_out"]))
+        plain.out(f"left out, because it would take too long: {counts} at once")
 
 
 def _drawn(args: argparse.Namespace, found: Json) -> Path:
