@@ -242,7 +242,7 @@ def _show(found: Json) -> None:
     ]
     plain.out(columns.table(("MEASURED", "", ""), rows))
     if found["left_out"]:
-        counts = " and ".join(map(str, found["left_out"]))
+        counts = ", ".join(map(str, found["left_out"]))
         plain.out(f"left out, because it would take too long: {counts} at once")
 
 
