@@ -147,6 +147,16 @@ def test_a_bad_query_is_refused(server: Server) -> None:
         assert (answer.code, json.load(answer)["error"]) == (400, "size 'tiny' is not known")
 
 
+def test_the_query_is_described(server: Server) -> None:
+    described = server.get("/openapi.json")["paths"]["/api/catalog"]["get"]["parameters"]
+    known = {each["name"]: each["schema"].get("enum") for each in described}
+    assert known.pop("prefix") is None
+    assert known.keys() == {"size", "type", "format", "device"}
+    for name_, values in known.items():
+        for value in values:
+            assert "models" in server.get(f"/api/catalog?{name_}={value}")
+
+
 def test_the_guides_listing_prints_a_table(hutch: Hutch) -> None:
     assert hutch("models", "list").returncode == 0
     done = hutch("models", "list", "--size", "small", "--type", "instruct")

@@ -6,7 +6,7 @@ from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.api.threads import Threads
 from hutch.core.access import Action
-from hutch.store.catalog_listing import Filter, told
+from hutch.store.catalog_listing import CHOICES, Filter, told
 from hutch.store.store import ModelStore
 
 _MAX_LOOKS = 8  # each may wait for a catalog's address
@@ -21,10 +21,17 @@ class CatalogTable:
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
-        summary = (
-            "The models that can be pulled by name; prefix, size, type, format and device narrow it down"
+        return (
+            Route(
+                ("GET",),
+                "/api/catalog",
+                Action.LIST_MODELS,
+                self.table,
+                OLLAMA,
+                summary="The models that can be pulled by name, what suits this machine, and what is here",
+                query={"prefix": (), **CHOICES},
+            ),
         )
-        return (Route(("GET",), "/api/catalog", Action.LIST_MODELS, self.table, OLLAMA, summary=summary),)
 
     async def table(self, call: Call) -> Response:
         """The whole table, or what the query leaves of it."""

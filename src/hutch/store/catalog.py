@@ -58,7 +58,8 @@ def read(path: Path, *, is_ours: bool = False) -> Layer:
     try:
         data = layout.read_bounded(path, MAX_CATALOG_BYTES)
     except OSError as problem:
-        raise FormatError(f"{path}: {problem}") from None
+        hint = "Look at the setting catalog." if not is_ours else "Install Hutch again."
+        raise FormatError(f"{path}: {problem.strerror}", hint=hint) from None
     return parse(data, str(path), is_ours=is_ours)
 
 

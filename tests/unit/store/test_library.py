@@ -1,6 +1,7 @@
 """The models that Hutch knows: every name leads to its model, every tag to one variant, and the data keep their word."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,8 @@ from hutch.core.names import DEFAULT_HOST, ModelName, Reference
 from hutch.runtime import launch
 from hutch.store import cards, catalog, pull
 from hutch.store.cards import Card, Variant
-from hutch.store.wanted import Wanted
+from hutch.store.fitting import Machine
+from hutch.store.wanted import Registry, Wanted
 from tests.unit.store.things import name
 
 OURS = catalog.load()
@@ -93,6 +95,32 @@ def test_the_number_format_fits_the_size(card: Card, variant: Variant) -> None:
 )
 def test_names_of_both_styles_mean_what_people_expect(said: str, location: str) -> None:
     assert Reference.parse(meant(name(said)).location) == Reference.parse(location)
+
+
+def test_the_choice_is_told_and_what_will_hardly_load_is_warned_of() -> None:
+    roomy = replace(OURS, machine=Machine(16 * 10**9)).chosen(name("phi4:mini"))
+    tight = replace(OURS, machine=Machine(2 * 10**9)).chosen(name("phi4:mini"))
+    assert roomy is not None
+    assert tight is not None
+    assert roomy.remarks == (
+        "phi4:mini: q4_k_m, GGUF from registry.ollama.ai/library/phi4-mini:3.8b-q4_K_M, about 2.5 GB: the usual variant",
+        "it needs about 4.8 GB of memory",
+    )
+    assert tight.remarks[1] == (
+        "warning: it needs about 4.8 GB of memory, and this machine has 1.8 GB for it: it will hardly load"
+    )
+
+
+def test_a_mirror_stands_for_ollamas_registry_alone() -> None:
+    mirrored = replace(OURS, registry=Registry("mirror.example", is_plain=True))
+    found, other = mirrored.chosen(name("phi4:mini")), mirrored.chosen(name("phi4:mini-onnx"))
+    assert found is not None
+    assert other is not None
+    assert (found.location, found.is_plain) == ("mirror.example/library/phi4-mini:3.8b-q4_K_M", True)
+    assert (other.location.partition("/")[0], other.is_plain) == ("hf.co", False)
+    for said, host in (("mine", "mirror.example"), ("other.example/a/b", "other.example")):
+        _, wanted = pull.choose(name(said), None, lambda: mirrored)
+        assert (wanted.location.partition("/")[0], wanted.is_plain) == (host, host == "mirror.example")
 
 
 def test_a_digest_pins_what_the_registry_has_under_the_name_that_is_meant() -> None:
