@@ -1,6 +1,7 @@
 """A backend that says what it is told to, behind the real front."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from hutch.core.access import Principal
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import (
     Chunk,
+    Echo,
     Embeddings,
     EmbedRequest,
     FinishReason,
@@ -69,9 +71,13 @@ class FakeBackend:
         if name in _FAILURES:
             raise _FAILURES[name]
         try:
-            for chunk in self._chunks(name, request):
-                yield chunk
-                await asyncio.sleep(0)
+            echo = _echo(request) if request.echo else None
+            choices = range(request.num_choices)
+            for pieces in zip(*(self._chunks(name, request) for _ in choices), strict=True):
+                for index, chunk in enumerate(pieces):
+                    yield replace(chunk, choice=index, echo=echo)
+                    echo = None
+                    await asyncio.sleep(0)
         finally:
             self.done.append(name)
 
@@ -169,6 +175,17 @@ class _Breaking(list[Chunk]):
     def __iter__(self) -> Iterator[Chunk]:
         yield from super().__iter__()
         raise self._error
+
+
+def _echo(request: GenerateRequest) -> Echo:
+    """The prompt, a token for each word and its space; a token id stands for `<id>`."""
+    given = request.prompt
+    text = given if isinstance(given, str) else "".join(f"<{token}>" for token in given or ())
+    if request.top_logprobs is None:
+        return Echo(text)
+    pieces = re.findall(r"<\d+>|\s*\S+|\s+", text)
+    logprobs = [each for piece in pieces[1:] for each in _logprobs(piece, request.top_logprobs)]
+    return Echo(text, tuple(piece.encode() for piece in pieces), tuple(logprobs))
 
 
 def _logprobs(text: str, top: int) -> tuple[TokenLogprob, ...]:

@@ -189,7 +189,7 @@ def test_a_response_format_is_json_or_a_schema(house: Front) -> None:
 def test_a_completion_takes_text_or_tokens(house: Front, given: Any, prompt: Any) -> None:
     request = house.asks("/v1/completions", prompt=given)
     assert request.prompt == prompt
-    assert request.sampling.max_tokens == 16
+    assert request.dialect_defaults.max_tokens == 16
 
 
 def test_embeddings_are_asked_for_alike(house: Front) -> None:

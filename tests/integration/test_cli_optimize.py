@@ -23,6 +23,7 @@ _HAS_EXTRA = len(libraries.versions(libraries.PACKAGES)) == len(libraries.PACKAG
 def hutch(tmp_path: Path) -> Hutch:
     """Run a command where nothing listens, in a folder with a small GGUF file."""
     (tmp_path / "tiny.gguf").write_bytes(gguf_files.tiny_model())
+    (tmp_path / "short.txt").write_text("Too little to tell anything.")
     settings = {"HUTCH_HOME": str(tmp_path / "home"), "HUTCH_HOST": f"127.0.0.1:{free_port()}"}
 
     def run(*words: str, timeout_s: float = 60, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -53,7 +54,11 @@ def hutch(tmp_path: Path) -> Hutch:
         (("./tiny.gguf", "--data", "absent.txt"), 2, "cannot be read"),
         (("./tiny.gguf", "--recipe", "mine.json", "--to", "x"), 2, "--recipe takes olive:FILE"),
         (("./tiny.gguf", "--recipe", "olive:absent.json", "--to", "x"), 2, "no Olive configuration"),
+        (("./tiny.gguf", "--recipe", "olive:a.json", "--quant", "int4", "--to", "x"), 2, "says what is made"),
         (("./tiny.gguf", "--to", "a b"), 2, "invalid model name"),
+        (("./tiny.gguf", "--data", "./short.txt"), 2, "is too short"),
+        (("./tiny.gguf", "--picture", "x.jpg"), 2, "ends in .svg or .png"),
+        (("./tiny.gguf", "--picture", "absent/x.svg"), 2, "cannot be written"),
     ],
 )
 def test_refuses_what_cannot_be(hutch: Hutch, words: tuple[str, ...], code: int, said: str) -> None:
@@ -84,7 +89,7 @@ def test_the_history_is_a_table_or_json(hutch: Hutch, tmp_path: Path) -> None:
     head, row = hutch("optimize", "--history").stdout.splitlines()
     assert head.split() == ["ID", "MODEL", "CANDIDATES", "CHOSEN", "CREATED", "WHEN"]
     assert row.split()[:5] == [kept.stem[:12], "m:latest", "2", "onnx-int4", "m:x"]
-    told: Any = json.loads(hutch("optimize", "m:latest", "--history", "--json").stdout)
+    told: Any = json.loads(hutch("optimize", "m", "--history", "--json").stdout)
     assert told["searches"][0]["id"] == kept.stem
     assert json.loads(hutch("optimize", "other", "--history", "--json").stdout) == {"searches": []}
 

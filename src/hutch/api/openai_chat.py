@@ -1,33 +1,18 @@
-"""`/v1/chat/completions` and `/v1/completions`."""
+"""`/v1/chat/completions`."""
 
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic_core import to_json
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from hutch.api.ollama_wire import logprobs as token_logprobs
-from hutch.api.openai_wire import (
-    OPENAI,
-    ChatBody,
-    CompletionBody,
-    JsonDict,
-    OpenAIDialect,
-    created,
-    usage_json,
-)
+from hutch.api.openai_choices import Shape, answered
+from hutch.api.openai_wire import OPENAI, ChatBody, JsonDict, created, usage_json
 from hutch.api.route import Call, Route
-from hutch.api.stream import SSE, Stream, with_first
 from hutch.core.access import Action
 from hutch.core.backend import Backend
-from hutch.core.chat import Chunk, TokenLogprob, ToolCall, Usage
-from hutch.core.errors import HutchError
-
-_DONE = b"data: [DONE]\n\n"
+from hutch.core.chat import Chunk, FinishReason, TokenLogprob, ToolCall, Usage
 
 
 class OpenAIChat:
@@ -38,10 +23,9 @@ class OpenAIChat:
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
-        post = ("POST",)
         return (
             Route(
-                post,
+                ("POST",),
                 "/v1/chat/completions",
                 Action.INFER,
                 self.chat,
@@ -49,76 +33,36 @@ class OpenAIChat:
                 ChatBody,
                 summary="Answer a conversation",
             ),
-            Route(
-                post,
-                "/v1/completions",
-                Action.INFER,
-                self.complete,
-                OpenAIDialect("prompt"),
-                CompletionBody,
-                summary="Complete a text",
-            ),
         )
 
     async def chat(self, call: Call) -> Response:
         """Answer a conversation."""
         body: ChatBody = call.body
-        return await self._answer(
-            call, body, _ChatShape(f"chatcmpl-{uuid.uuid4().hex}", created(), body.model)
-        )
-
-    async def complete(self, call: Call) -> Response:
-        """Complete a text."""
-        body: CompletionBody = call.body
-        return await self._answer(call, body, _TextShape(f"cmpl-{uuid.uuid4().hex}", created(), body.model))
-
-    async def _answer(self, call: Call, body: ChatBody | CompletionBody, shape: "_Shape") -> Response:
+        says = _FUNCTION if body.functions is not None else _TOOLS
+        shape = _ChatShape(f"chatcmpl-{uuid.uuid4().hex}", created(), body.model, says)
         headers = body.unknown()
-        chunks = self._backend.generate(body.internal(), call.who)
-        if body.stream:
-            events = _events(await with_first(chunks), shape, wants_usage=body.wants_usage)
-            return Stream(events, SSE, _error_event, headers)
-        async with aclosing(chunks):
-            return JSONResponse(shape.whole([chunk async for chunk in chunks]), headers=headers)
+        return await answered(self._backend, call.who, (body.internal(),), body, shape, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape(ABC):
-    """How a kind of completion is written. `id` and `created` are the same in every chunk of a stream."""
+class _Calls:
+    """How calls are told: as tool calls, or in the deprecated way as the call of a function, of which there is one."""
 
-    id: str
-    created: int
-    model: str
+    delta: Callable[[Sequence[ToolCall]], JsonDict]
+    whole: Callable[[Sequence[ToolCall]], JsonDict]
+    reason: str
 
-    def head(self, kind: str) -> JsonDict:
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": "fp_hutch",
-        }
-
-    @abstractmethod
-    def first(self) -> JsonDict | None:
-        """What a stream begins with, if anything."""
-
-    @abstractmethod
-    def piece(self, chunk: Chunk) -> JsonDict:
-        """A chunk of a stream."""
-
-    @abstractmethod
-    def usage(self, usage: Usage) -> JsonDict:
-        """The chunk of a stream that tells what it took."""
-
-    @abstractmethod
-    def whole(self, chunks: list[Chunk]) -> JsonDict:
-        """The reply that is no stream."""
+    def finish(self, reason: FinishReason | None) -> str | None:
+        """Why an answer ended."""
+        return self.reason if reason == "tool_calls" else reason
 
 
-class _ChatShape(_Shape):
-    def first(self) -> JsonDict | None:
-        return self._choice({"role": "assistant", "content": ""}, None, ())
+@dataclass(frozen=True, slots=True)
+class _ChatShape(Shape):
+    calls: _Calls
+
+    def first(self, index: int) -> JsonDict | None:
+        return self._choice(index, {"role": "assistant", "content": ""}, None, ())
 
     def piece(self, chunk: Chunk) -> JsonDict:
         delta: JsonDict = {}
@@ -127,87 +71,45 @@ class _ChatShape(_Shape):
         if chunk.thinking:
             delta |= _thought(chunk.thinking)
         if chunk.tool_calls:
-            delta["tool_calls"] = [_call_delta(call) for call in chunk.tool_calls]
-        return self._choice(delta, chunk.finish_reason, chunk.logprobs)
+            delta |= self.calls.delta(chunk.tool_calls)
+        return self._choice(chunk.choice, delta, self.calls.finish(chunk.finish_reason), chunk.logprobs)
 
     def usage(self, usage: Usage) -> JsonDict:
         return self.head("chat.completion.chunk") | {"choices": [], "usage": usage_json(usage)}
 
-    def whole(self, chunks: list[Chunk]) -> JsonDict:
-        message: JsonDict = {
-            "role": "assistant",
-            "content": "".join(chunk.text for chunk in chunks),
-            "refusal": None,
-        }
-        if thinking := "".join(chunk.thinking for chunk in chunks):
-            message |= _thought(thinking)
-        if calls := [call for chunk in chunks for call in chunk.tool_calls]:
-            message["tool_calls"] = _whole_calls(calls)
-            message["content"] = message["content"] or None
-        entries = tuple(entry for chunk in chunks for entry in chunk.logprobs)
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": {"content": token_logprobs(entries), "refusal": None} if entries else None,
-            "finish_reason": chunks[-1].finish_reason,
-        }
-        return self.head("chat.completion") | {
-            "choices": [choice],
-            "usage": usage_json(chunks[-1].usage or Usage()),
-        }
+    def whole(self, choices: Sequence[Sequence[Chunk]], usage: Usage) -> JsonDict:
+        said = [_whole_choice(index, chunks, self.calls) for index, chunks in enumerate(choices)]
+        return self.head("chat.completion") | {"choices": said, "usage": usage_json(usage)}
 
-    def _choice(self, delta: JsonDict, reason: str | None, entries: tuple[TokenLogprob, ...]) -> JsonDict:
-        logprobs = {"content": token_logprobs(entries), "refusal": None} if entries else None
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+    def _choice(
+        self, index: int, delta: JsonDict, reason: str | None, entries: tuple[TokenLogprob, ...]
+    ) -> JsonDict:
+        choice = {"index": index, "delta": delta, "logprobs": _logprobs(entries), "finish_reason": reason}
         return self.head("chat.completion.chunk") | {"choices": [choice]}
 
 
-class _TextShape(_Shape):
-    def first(self) -> JsonDict | None:
-        return None
-
-    def piece(self, chunk: Chunk) -> JsonDict:
-        return self.head("text_completion") | {"choices": [self._choice([chunk])]}
-
-    def usage(self, usage: Usage) -> JsonDict:
-        return self.head("text_completion") | {"choices": [], "usage": usage_json(usage)}
-
-    def whole(self, chunks: list[Chunk]) -> JsonDict:
-        usage = usage_json(chunks[-1].usage or Usage())
-        return self.head("text_completion") | {"choices": [self._choice(chunks)], "usage": usage}
-
-    def _choice(self, chunks: list[Chunk]) -> JsonDict:
-        entries = [entry for chunk in chunks for entry in chunk.logprobs]
-        return {
-            "index": 0,
-            "text": "".join(chunk.text for chunk in chunks),
-            "logprobs": _legacy_logprobs(entries) if entries else None,
-            "finish_reason": chunks[-1].finish_reason,
-        }
+def _whole_choice(index: int, chunks: Sequence[Chunk], how: _Calls) -> JsonDict:
+    message: JsonDict = {
+        "role": "assistant",
+        "content": "".join(chunk.text for chunk in chunks),
+        "refusal": None,
+    }
+    if thinking := "".join(chunk.thinking for chunk in chunks):
+        message |= _thought(thinking)
+    if calls := [call for chunk in chunks for call in chunk.tool_calls]:
+        message |= how.whole(calls)
+        message["content"] = message["content"] or None
+    entries = tuple(entry for chunk in chunks for entry in chunk.logprobs)
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": _logprobs(entries),
+        "finish_reason": how.finish(chunks[-1].finish_reason),
+    }
 
 
-async def _events(
-    chunks: AsyncGenerator[Chunk, None], shape: _Shape, *, wants_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    """Server-sent events; the first goes out with the first token, the last is `[DONE]`."""
-    no_usage: JsonDict = {"usage": None} if wants_usage else {}
-    pending = _event(first | no_usage) if (first := shape.first()) else b""
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs or chunk.finish_reason:
-                yield pending + _event(shape.piece(chunk) | no_usage)
-                pending = b""
-            if chunk.usage and wants_usage:
-                yield _event(shape.usage(chunk.usage))
-    yield _DONE
-
-
-def _event(data: JsonDict) -> bytes:
-    return b"data: " + to_json(data) + b"\n\n"
-
-
-def _error_event(error: HutchError) -> bytes:
-    return _event(OPENAI.error(error))
+def _logprobs(entries: tuple[TokenLogprob, ...]) -> JsonDict | None:
+    return {"content": token_logprobs(entries), "refusal": None} if entries else None
 
 
 def _thought(text: str) -> JsonDict:
@@ -221,7 +123,7 @@ def _call_delta(call: ToolCall) -> JsonDict:
     return {"index": call.index, **head, "function": {**function, "arguments": call.arguments}}
 
 
-def _whole_calls(pieces: list[ToolCall]) -> list[JsonDict]:
+def _whole_calls(pieces: Sequence[ToolCall]) -> list[JsonDict]:
     calls: dict[int, JsonDict] = {}
     for piece in pieces:
         call = calls.setdefault(
@@ -233,14 +135,19 @@ def _whole_calls(pieces: list[ToolCall]) -> list[JsonDict]:
     return [call for _, call in sorted(calls.items())]
 
 
-def _legacy_logprobs(entries: list[TokenLogprob]) -> dict[str, Any]:
-    offsets, at = [], 0
-    for entry in entries:
-        offsets.append(at)
-        at += len(entry.token)
-    return {
-        "tokens": [entry.token for entry in entries],
-        "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [{other.token: other.logprob for other in entry.top} for entry in entries],
-        "text_offset": offsets,
-    }
+def _function_delta(pieces: Sequence[ToolCall]) -> JsonDict:
+    said: JsonDict = {"arguments": "".join(piece.arguments for piece in pieces)}
+    name = "".join(piece.name for piece in pieces)
+    return {"function_call": {"name": name, **said} if name else said}
+
+
+_TOOLS = _Calls(
+    delta=lambda pieces: {"tool_calls": [_call_delta(call) for call in pieces]},
+    whole=lambda pieces: {"tool_calls": _whole_calls(pieces)},
+    reason="tool_calls",
+)
+_FUNCTION = _Calls(
+    delta=lambda pieces: _function_delta([piece for piece in pieces if not piece.index]),
+    whole=lambda pieces: {"function_call": _whole_calls(pieces)[0]["function"]},
+    reason="function_call",
+)

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from hutch.api.limits import MAX_INPUTS, checked_token_ids
 from hutch.api.numbers import NumbersResponse
-from hutch.api.openai_wire import OPENAI, EmbeddingsBody, JsonDict, OpenAIDialect
+from hutch.api.openai_wire import OPENAI, JsonDict, OpenAIDialect, OpenBody
 from hutch.api.route import Call, Route
 from hutch.core.access import Action
 from hutch.core.backend import Backend
@@ -18,6 +18,14 @@ from hutch.core.errors import BadInput
 from hutch.core.models import StoredModel
 from hutch.core.names import ModelName
 from hutch.store.store import ModelStore
+
+
+class EmbeddingsBody(OpenBody):
+    """`POST /v1/embeddings`."""
+
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: str | None = None
+    dimensions: int | None = None
 
 
 class OpenAIModels:

@@ -8,13 +8,14 @@ from pydantic import Field
 
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
+    MAX_CHOICES,
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
     checked_effort,
     checked_schema,
     checked_token_ids,
-    checked_tools,
 )
+from hutch.api.openai_tools import callable_tools
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
@@ -38,6 +39,7 @@ _BOOKKEEPING = frozenset(
         "store",
         "service_tier",
         "prompt_cache_key",
+        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
     )
@@ -45,15 +47,14 @@ _BOOKKEEPING = frozenset(
 # Documented parameters that would change the answer, with the values that ask for what is done anyway.
 _NOT_BUILT: dict[str, tuple[Any, ...]] = {
     "audio": (None,),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "function_call": (None, "none"),
-    "functions": (None, []),
     "modalities": (None, ["text"]),
-    "n": (None, 1),
+    "moderation": (None,),
     "verbosity": (None, "medium"),
     "web_search_options": (None,),
 }
+
+
+_ROLES = {"developer": "system", "function": "tool"}
 
 
 class OpenAIDialect:
@@ -113,7 +114,9 @@ class OpenBody(Wire):
         return {"X-Hutch-Ignored": shown} if names else {}
 
 
-class _Common(OpenBody):
+class SampledBody(OpenBody):
+    """What chats and completions have in common."""
+
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -124,19 +127,26 @@ class _Common(OpenBody):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
+    n: int | None = None
+
+    @property
+    def num_choices(self) -> int:
+        """How many answers are wanted. Raises BadInput for too many."""
+        ranged("n", self.n, 1, MAX_CHOICES)
+        return self.n or 1
 
     @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with a chunk of usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self, max_tokens: int | None) -> Sampling:
-        """The sampling parameters, checked. Raises BadInput that names the one that is wrong."""
-        for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1)):
-            ranged(name, getattr(self, name), low, high)
-        for name in ("frequency_penalty", "presence_penalty"):
-            ranged(name, getattr(self, name), -2, 2)
-        ranged("max_tokens", max_tokens, 0, 1 << 24)
+    def sampling(self, max_tokens: int | None, name: str = "max_tokens") -> Sampling:
+        """The sampling parameters, checked; `name` is what bounds the answer. Raises BadInput that names the one that is wrong."""
+        ranged("temperature", self.temperature, 0, 2)
+        ranged("top_p", self.top_p, 0, 1)
+        ranged("frequency_penalty", self.frequency_penalty, -2, 2)
+        ranged("presence_penalty", self.presence_penalty, -2, 2)
+        ranged(name, max_tokens, 0, 1 << 24)
         known, _ = split_options(
             {
                 "temperature": self.temperature,
@@ -188,12 +198,13 @@ class ChatMessage(Wire):
     name: str | None = None
     tool_calls: list[AssistantToolCall] | None = None
     tool_call_id: str | None = None
+    function_call: Function | None = None  # the deprecated form of tool_calls
     reasoning_content: str | None = None
     reasoning: str | None = None  # its other name
 
     def internal(self, index: int) -> Message:
         """The message as Hutch knows it. Raises BadInput that names what is wrong with it."""
-        role = "system" if self.role == "developer" else self.role
+        role = _ROLES.get(self.role, self.role)
         if role not in ("system", "user", "assistant", "tool"):
             raise BadInput(
                 f"messages.{index}.role: {self.role!r} is not a known role", param=f"messages.{index}.role"
@@ -202,6 +213,8 @@ class ChatMessage(Wire):
             ToolCall(i, call.id, call.function.name, call.function.arguments)
             for i, call in enumerate(self.tool_calls or ())
         )
+        if self.function_call:
+            calls += (ToolCall(len(calls), "", self.function_call.name, self.function_call.arguments),)
         return Message(
             role,
             self._text(index),
@@ -244,7 +257,7 @@ class Reasoning(Wire):
     effort: str | None = None
 
 
-class ChatBody(_Common):
+class ChatBody(SampledBody):
     """`POST /v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
@@ -253,6 +266,8 @@ class ChatBody(_Common):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    functions: list[dict[str, Any]] | None = None  # the deprecated form of tools
+    function_call: str | dict[str, Any] | None = None
     reasoning_effort: str | None = None
     reasoning: Reasoning | None = None
     logprobs: bool | None = None
@@ -262,20 +277,23 @@ class ChatBody(_Common):
         """The request as Hutch knows it. Raises BadInput."""
         if not self.messages:
             raise BadInput("[] is too short - 'messages'", param="messages")
-        tools, choice = choose_tools(checked_tools(self.tools), self.tool_choice)
+        tools, choice = callable_tools(self.tools, self.tool_choice, self.functions, self.function_call)
         ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
-        max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        limit = (self.max_tokens, "max_tokens")
+        if self.max_completion_tokens is not None:
+            limit = (self.max_completion_tokens, "max_completion_tokens")
         return GenerateRequest(
             model=ModelName.parse(self.model),
             messages=tuple(message.internal(i) for i, message in enumerate(self.messages)),
-            sampling=self.sampling(max_tokens),
+            sampling=self.sampling(*limit),
             dialect_defaults=DEFAULTS,
+            num_choices=self.num_choices,
             response_format=_format(self.response_format),
             tools=tools,
             tool_choice=choice,
-            parallel_tool_calls=self.parallel_tool_calls is not False,
+            parallel_tool_calls=self.parallel_tool_calls is not False and self.functions is None,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             think=checked_effort(
                 self.reasoning_effort or (self.reasoning.effort if self.reasoning else None),
@@ -283,46 +301,6 @@ class ChatBody(_Common):
             ),
             truncate=False,
         )
-
-
-class CompletionBody(_Common):
-    """`POST /v1/completions`."""
-
-    prompt: str | list[str] | list[int] | list[list[int]] = "<|endoftext|>"
-    logprobs: int | None = None
-    suffix: str | None = None
-
-    def internal(self) -> GenerateRequest:
-        """The request as Hutch knows it: the prompt goes to the model as it stands. Raises BadInput."""
-        ranged("logprobs", self.logprobs, 0, 5)
-        prompt: Any = self.prompt
-        if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
-            if len(prompt) > 1:
-                raise NotBuilt(
-                    "prompt: several prompts in one request are not supported yet",
-                    hint="Send one each.",
-                    param="prompt",
-                )
-            prompt = prompt[0]
-        if not prompt and not self.suffix:
-            raise BadInput("prompt: it is empty", param="prompt")
-        return GenerateRequest(
-            model=ModelName.parse(self.model),
-            prompt=prompt if isinstance(prompt, str) else checked_token_ids(prompt, "prompt"),
-            suffix=self.suffix or "",
-            sampling=self.sampling(16 if self.max_tokens is None else self.max_tokens),
-            dialect_defaults=DEFAULTS,
-            top_logprobs=self.logprobs,
-            truncate=False,
-        )
-
-
-class EmbeddingsBody(OpenBody):
-    """`POST /v1/embeddings`."""
-
-    input: str | list[str] | list[int] | list[list[int]]
-    encoding_format: str | None = None
-    dimensions: int | None = None
 
 
 def usage_json(usage: Usage) -> JsonDict:
@@ -376,24 +354,3 @@ def _format(value: JsonDict | None) -> Any:
             param="response_format",
         )
     return checked_schema(schema, "response_format")
-
-
-def choose_tools(
-    tools: tuple[JsonDict, ...], choice: str | JsonDict | None
-) -> tuple[tuple[JsonDict, ...], str | None]:
-    """Which tools the model is shown, and whether it has to call one. Raises BadInput."""
-    if isinstance(choice, dict):  # the engine knows no named choice: it gets that one tool, and must call it
-        name = (
-            (choice.get("function") or {}).get("name") if isinstance(choice.get("function"), dict) else None
-        )
-        chosen = tuple(tool for tool in tools if tool["function"]["name"] == name)
-        if not chosen:
-            raise BadInput("tool_choice: no tool of that name is among the tools", param="tool_choice")
-        return chosen, "required"
-    if choice not in (None, "none", "auto", "required"):
-        raise BadInput(
-            "tool_choice: it takes none, auto, required, or a function's name", param="tool_choice"
-        )
-    if choice == "required" and not tools:
-        raise BadInput("tool_choice: required needs tools", param="tool_choice")
-    return ((), None) if choice == "none" else (tools, choice)

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_effort, checked_schema, checked_tools
-from hutch.api.openai_wire import DEFAULTS, JsonDict, choose_tools, ranged
+from hutch.api.openai_tools import choose_tools
+from hutch.api.openai_wire import DEFAULTS, JsonDict, ranged
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall
 from hutch.core.errors import BadInput, NotBuilt

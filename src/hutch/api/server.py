@@ -26,6 +26,7 @@ from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
 from hutch.api.catalog import CatalogTable
+from hutch.api.completions import Completions
 from hutch.api.connection import Connection
 from hutch.api.deployments import Deployments
 from hutch.api.doors import Doors
@@ -61,6 +62,7 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
     deployer = deployer or Deployer(parts.backend, parts.store, parts.terms)
     routes = (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
+        *Completions(parts.backend).routes(),
         *Responses(parts.backend).routes(),
         *AnthropicChat(parts.backend).routes(),
         *OllamaChat(parts.backend).routes(),

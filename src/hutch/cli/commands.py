@@ -188,7 +188,7 @@ COMMANDS = (
             arg("--max-kl", type=float, metavar="NATS", help="the gate: mean KL divergence at most"),
             arg("--min-top1", type=float, metavar="SHARE", help="the gate: top-1 agreement at least"),
             arg("--recipe", metavar="olive:FILE", help="run an Olive configuration instead"),
-            arg("--picture", metavar="FILE.svg", help="where the picture goes"),
+            arg("--picture", metavar="FILE", help="where the picture goes: FILE.svg or FILE.png"),
             flag("--history", help="show what was found before"),
             flag("--json", help="print the figures as JSON"),
         ),

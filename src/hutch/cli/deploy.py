@@ -72,7 +72,8 @@ def _is_stale(now: Told) -> bool:
     """Whether the variant that serves was made of an older model than the one of that name."""
     if not now["variant"]:
         return False
-    at = {ModelName.parse(row["name"]).short.lower(): row["modified_at"] for row in models.tags()["models"]}
+    tags = side.either(lambda: http.ask("GET", "/api/tags"), "hutch.cli.stored:tags")
+    at = {ModelName.parse(row["name"]).short.lower(): row["modified_at"] for row in tags["models"]}
     made, source = at.get(now["variant"].lower(), ""), at.get(now["model"].lower(), "")
     return not made or columns.parse_time(source) > columns.parse_time(made)
 

@@ -17,6 +17,7 @@ from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
 from hutch.optimize.making import alone
 from hutch.optimize.olive import PREFIX, run_recipe
+from hutch.optimize.picture_png import png
 from hutch.optimize.records import Records
 from hutch.optimize.search import Report, Search, Wanted
 from hutch.optimize.source import Source
@@ -33,25 +34,44 @@ def optimize(args: argparse.Namespace) -> int:
         raise BadInput("hutch optimize needs a model", hint="Run 'hutch optimize --help'.")
     if not side.is_here():
         raise NotBuilt("a model is optimised on the machine that has it", hint="Run this command there.")
-    gate = Gate(
-        **{
-            key: value
-            for key, value in (("max_mean_kl", args.max_kl), ("min_top1", args.min_top1))
-            if value is not None
-        }
-    )
     given = texts.of_file(Path(args.data).expanduser()) if args.data else texts.built_in()
-    store = local_store()
-    found = source.find(args.model, store)
+    wanted = Wanted(args.format or "", (args.quant or "").lower(), given, _gate(args))
+    found = source.find(args.model, local_store())
     _target(args, found, "")  # what has no name is refused at once
-    if args.recipe:
-        return _by_recipe(args, found)
-    search = Search(_root(), found, Wanted(args.format or "", (args.quant or "").lower(), given, gate))
+    _picture_file(args)
+    config = _recipe(args)
+    search = Search(_root(), found, wanted)
     with steps.shown() as tell, alone(_root()):
-        report: Report = steps.follow(search.run(), tell)
+        try:
+            if config is None:
+                report: Report = steps.follow(search.run(), tell)
+            else:
+                made = steps.follow(run_recipe(_root(), found, config), tell)
+                report = steps.follow(search.judged(f"{PREFIX}{config.name}", made), tell)
+        except KeyboardInterrupt:
+            plain.err("stopped: what was found is kept, and the same command goes on from there")
+            raise
         created = _create(args, report, found, tell)
         search.clean()
     return _finish(args, report, created)
+
+
+def _gate(args: argparse.Namespace) -> Gate:
+    said = {"max_mean_kl": args.max_kl, "min_top1": args.min_top1}
+    return Gate(**{key: value for key, value in said.items() if value is not None})
+
+
+def _recipe(args: argparse.Namespace) -> Path | None:
+    """The Olive configuration; None where none is named. Raises BadInput for what is none."""
+    if not args.recipe:
+        return None
+    if args.format or args.quant:
+        raise BadInput(
+            "--recipe says what is made", hint="Leave --format and --quant out, or leave --recipe out."
+        )
+    if not args.recipe.startswith(PREFIX):
+        raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
+    return Path(args.recipe.removeprefix(PREFIX)).expanduser()
 
 
 def _root() -> Path:
@@ -82,9 +102,13 @@ def _create(args: argparse.Namespace, report: Report, found: Source, tell: Tell)
 def _finish(args: argparse.Namespace, report: Report, created: ModelName | None) -> int:
     said = {**report.as_json(), "created": created.short if created else None}
     kept = Records(_root()).keep_search(said)
-    drawing = Path(args.picture).expanduser() if args.picture else kept.with_suffix(".svg")
+    drawing = _picture_file(args) or kept.with_suffix(".svg")
     title = f"{report.source} on {said['machine']['processor']}, {said['machine']['cores']} cores"
-    drawing.write_text(picture.svg(title, report.outcomes, report.gate, report.chosen), encoding="utf-8")
+    shown = title, report.outcomes, report.gate, report.chosen
+    if drawing.suffix.lower() == ".png":
+        drawing.write_bytes(png(picture.shapes(*shown)))
+    else:
+        drawing.write_text(picture.svg(*shown), encoding="utf-8")
     if args.json:
         print(json.dumps({"id": kept.stem, **said, "picture": str(drawing)}, indent=2, ensure_ascii=False))
     else:
@@ -93,6 +117,18 @@ def _finish(args: argparse.Namespace, report: Report, created: ModelName | None)
         plain.out(_verdict(report, created))
         plain.out(f"picture: {drawing}")
     return 0 if report.chosen else HutchError.exit_code
+
+
+def _picture_file(args: argparse.Namespace) -> Path | None:
+    """Where the picture is to go; None where nobody says. Raises BadInput for what cannot be."""
+    if not args.picture:
+        return None
+    path = Path(args.picture).expanduser()
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise BadInput("--picture takes a file that ends in .svg or .png")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise BadInput(f"--picture: {path} cannot be written", hint="Name a file in a folder that is there.")
+    return path
 
 
 def _row(outcome: Outcome, chosen: Outcome | None) -> tuple[str, ...]:
@@ -127,29 +163,11 @@ def _verdict(report: Report, created: ModelName | None) -> str:
     )
 
 
-def _by_recipe(args: argparse.Namespace, found: Source) -> int:
-    if not args.recipe.startswith(PREFIX):
-        raise BadInput(f"--recipe takes {PREFIX}FILE", hint="FILE is an Olive configuration in JSON or YAML.")
-    config = Path(args.recipe.removeprefix(PREFIX)).expanduser()
-    with steps.shown() as tell, alone(_root()):
-        made = steps.follow(run_recipe(_root(), found, config), tell)
-        target = _target(args, found, made.format)
-        assert target is not None  # noqa: S101 - _target sees to it
-        for step in variant.put(local_store(), target, made, found.name):
-            tell(step)
-    if args.json:
-        print(json.dumps({"created": target.short, "files": sorted(made.files)}, indent=2))
-    else:
-        print(
-            f"created {target.short}; its accuracy was not compared: hutch compare {args.model} {target.short}"
-        )
-    return 0
-
-
 def _history(args: argparse.Namespace) -> int:
     searches = Records(_root()).searches()
     if args.model:
-        searches = [each for each in searches if each[1].get("source") == args.model]
+        named = {args.model, _short(args.model)}
+        searches = [each for each in searches if each[1].get("source") in named]
     if args.json:
         told = [{"id": name, **report} for name, report in searches]
         print(json.dumps({"searches": told}, indent=2, ensure_ascii=False))
@@ -159,6 +177,14 @@ def _history(args: argparse.Namespace) -> int:
     if not rows:
         print("nothing was optimised yet", file=sys.stderr)
     return 0
+
+
+def _short(text: str) -> str:
+    """A model's name as reports have it; a path as it is."""
+    try:
+        return ModelName.parse(text).short
+    except BadInput:
+        return text
 
 
 def _history_row(name: str, report: Mapping[str, Any]) -> tuple[str, ...]:

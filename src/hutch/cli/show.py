@@ -57,6 +57,7 @@ def sections(told: Mapping[str, Any], *, verbose: bool = False) -> str:
 
 def _model(told: Mapping[str, Any], info: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
     details = told.get("details") or {}
+    hardware = told.get("hardware") or {}
     architecture = info.get("general.architecture") or details.get("family") or ""
     rows = (
         ("architecture", architecture),
@@ -64,7 +65,9 @@ def _model(told: Mapping[str, Any], info: Mapping[str, Any]) -> Sequence[tuple[s
         ("context length", info.get(f"{architecture}.context_length")),
         ("embedding length", info.get(f"{architecture}.embedding_length")),
         ("quantization", details.get("quantization_level")),
-        ("runner", info.get("onnx.runner")),
+        ("runner", hardware.get("runner")),
+        ("provider", hardware.get("provider")),
+        ("reproducible", told.get("reproducibility")),
         ("requires", told.get("requires")),
     )
     return [(name, str(value)) for name, value in rows if value]

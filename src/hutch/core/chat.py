@@ -122,6 +122,8 @@ class GenerateRequest:
     needs_thinking: bool = True  # False: a model that cannot think answers without
     truncate: bool = True  # drop the oldest messages where the prompt is too long
     want_context: bool = False  # the last chunk carries the tokens of the whole exchange
+    echo: bool = False  # the first chunk carries the prompt; with log-probabilities where those are asked for
+    num_choices: int = 1  # how many answers to the one prompt; with a seed, the next one has the next seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,21 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
+class Echo:
+    """A prompt, told back.
+
+    `pieces` are the bytes of its tokens, and `logprobs` tells of each but the first, before which there was nothing to judge
+    by. Both are empty where no log-probabilities were asked for.
+    """
+
+    text: str
+    pieces: tuple[bytes, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of an answer. The last one, and only that, has `finish_reason` and `usage`."""
+    """A piece of an answer. The last one of each `choice`, and only that, has `finish_reason` and `usage`."""
 
     text: str = ""
     thinking: str = ""
@@ -162,6 +177,8 @@ class Chunk:
     stopped_by: str = ""  # the stop text that ended the answer, where that is known
     usage: Usage | None = None
     context: tuple[int, ...] = ()
+    choice: int = 0  # which of the answers it belongs to
+    echo: Echo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ ENGINE_DEFAULTS = Sampling(
     num_keep=4,
 )
 
+# llama-server's probabilities have 32 bits: what is less likely has the probability 0 there, and no logarithm.
+_LEAST_LOGPROB = -104.0
+
 CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template, and parses the answer by it
 RENDER_PATH = "/apply-template"  # the engine renders the file's template, and no more
 TEXT_PATH = "/completion"  # the prompt goes in as it stands
@@ -93,7 +96,7 @@ def chat_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chunk:
         text=delta.get("content") or "",
         thinking=delta.get("reasoning_content") or "",
         tool_calls=tuple(_tool_call(call) for call in delta.get("tool_calls") or ()),
-        logprobs=_logprobs((choice.get("logprobs") or {}).get("content"), top_logprobs),
+        logprobs=token_logprobs((choice.get("logprobs") or {}).get("content"), top_logprobs),
         finish_reason=choice.get("finish_reason"),
         stopped_by=event.get("stopping_word") or "",
         usage=_usage(event["timings"]) if "timings" in event else None,
@@ -107,11 +110,29 @@ def completion_chunk(event: Mapping[str, Any], top_logprobs: int | None) -> Chun
         finish = "length" if event.get("stop_type") == "limit" else "stop"
     return Chunk(
         text=event.get("content") or "",
-        logprobs=_logprobs(event.get("completion_probabilities"), top_logprobs),
+        logprobs=token_logprobs(event.get("completion_probabilities"), top_logprobs),
         finish_reason=finish,
         stopped_by=event.get("stopping_word") or "",
         usage=_usage(event["timings"]) if finish and "timings" in event else None,
     )
+
+
+def several(body: Mapping[str, Any], first: int, num: int) -> JsonDict:
+    """A body that asks for `num` answers, of which the first is that of the number `first`: each has a seed of its own."""
+    said = dict(body)
+    if num > 1:
+        said["n_cmpl"] = num
+    if first and said["seed"] >= 0:
+        said["seed"] = (said["seed"] + first) % (1 << 32)
+    return said
+
+
+def choice_of(event: Mapping[str, Any]) -> int | None:
+    """Which of several answers an event belongs to. None: that of the event before."""
+    choices = event.get("choices")
+    if choices is None:
+        return int(event.get("index", 0))
+    return int(choices[0].get("index", 0)) if choices else None
 
 
 def with_pictures(body: Mapping[str, Any], images: Sequence[Image], mark: str, marker: str) -> JsonDict:
@@ -178,13 +199,14 @@ def _tool_call(call: Mapping[str, Any]) -> ToolCall:
     )
 
 
-def _logprobs(entries: Sequence[Mapping[str, Any]] | None, top: int | None) -> tuple[TokenLogprob, ...]:
+def token_logprobs(entries: Sequence[Mapping[str, Any]] | None, top: int | None) -> tuple[TokenLogprob, ...]:
+    """What a worker tells of tokens, each with the `top` likeliest in its place; None: all that it tells."""
     return tuple(
         TokenLogprob(
             token=entry["token"],
-            logprob=entry["logprob"],
+            logprob=max(entry["logprob"], _LEAST_LOGPROB),
             bytes=tuple(entry.get("bytes") or ()),
-            top=_logprobs((entry.get("top_logprobs") or ())[:top], None),
+            top=token_logprobs((entry.get("top_logprobs") or ())[:top], None),
         )
         for entry in entries or ()
     )

@@ -13,8 +13,8 @@ from hutch.core.models import Progress
 from hutch.formats import genai_config
 from hutch.optimize import affine
 from hutch.optimize.libraries import needed
+from hutch.optimize.variant import TOKENIZER_FILES
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _MAX_WORDS = 400
 
 

@@ -57,10 +57,14 @@ class Workshop:
 
     def made(self, recipe: Recipe) -> Generator[Progress, None, Variant]:
         """A variant, made now where it has not been."""
-        target = self._root / "made" / digest(recipe.spec)[:16]
+        target = self._place(recipe)
         make = self._quantised if recipe.how == "ggml" else self._graph
         yield from once(target, lambda partial: make(partial, recipe))
         return in_folder(recipe.format, target)
+
+    def forget(self, recipe: Recipe) -> None:
+        """Remove a variant that was made. It is made again where it is asked for."""
+        shutil.rmtree(self._place(recipe), ignore_errors=True)
 
     def accuracy(
         self, variant: Variant, texts: Sequence[str]
@@ -87,6 +91,9 @@ class Workshop:
         yield Progress("laying the candidate out")
         exhaust(put(store, _SCRATCH, variant, None))
         return store, _SCRATCH
+
+    def _place(self, recipe: Recipe) -> Path:
+        return self._root / "made" / digest(recipe.spec)[:16]
 
     def _reference(self, texts: Sequence[str]) -> Generator[Progress, None, tuple[Path, list[list[int]]]]:
         target = self._root / f"reference-{digest(list(texts))[:16]}.npy"

@@ -16,11 +16,13 @@ from hutch.core.models import Progress
 from hutch.optimize import libraries, process
 from hutch.optimize.making import Workshop
 from hutch.optimize.source import Source
-from hutch.optimize.variant import Variant, in_folder
+from hutch.optimize.variant import TOKENIZER_FILES, Variant
+from hutch.store import onnx_folder
 
 PREFIX = "olive:"
 # Olive 0.13 calls the model builder as it was up to 0.14 (0.15 and 0.18 fail), and forgets to ask for requests.
 _REQUIREMENTS = ("olive-ai==0.13.0", "onnxruntime-genai==0.14.1", "requests")
+_OF_ITS_OWN = ("-I", "-m")  # PYTHONPATH and the user's packages are of other versions
 _SUFFIXES = (".json", ".yaml", ".yml")
 _GENAI = "genai_config.json"
 
@@ -40,15 +42,15 @@ def run_recipe(root: Path, source: Source, config: Path) -> Generator[Progress, 
     python = yield from _environment(root / "olive", log)
     shop = Workshop(root / "work" / source.digest[:16], source, root / "job.log")
     folder = yield from shop.forms.folder()
-    target = root / "olive-output"
+    target = root / "work" / source.digest[:16] / "olive"
     shutil.rmtree(target, ignore_errors=True)
     command = (
-        *(str(python), "-m", "olive", "run", "--config", str(config.absolute())),
+        *(str(python), *_OF_ITS_OWN, "olive", "run", "--config", str(config.absolute())),
         *("-m", str(folder), "-o", str(target)),
     )
     yield Progress(f"running Olive on {source.label}")
     yield from _run(command, log, process.environment())
-    return _made(target, log)
+    return _made(target, folder, log)
 
 
 def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:
@@ -61,7 +63,7 @@ def _environment(folder: Path, log: Path) -> Generator[Progress, None, Path]:
     yield Progress("making an environment for Olive")
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     yield Progress("installing Olive, which takes some minutes")
-    pip = (str(python), "-m", "pip", "install", "--disable-pip-version-check", "-q", *wanted)
+    pip = (str(python), *_OF_ITS_OWN, "pip", "install", "--disable-pip-version-check", "-q", *wanted)
     yield from _run(pip, log, {**process.environment(), **places.pip_environment()})
     whole.write_text("\n".join(wanted), encoding="utf-8")
     return python
@@ -91,17 +93,22 @@ def _run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> I
             running.wait()
     if status:
         raise EngineFailed(
-            f"{Path(command[0]).name} {' '.join(command[1:4])} ended with status {status}: {process.last_words(log)}",
+            f"{Path(command[0]).name} {' '.join(command[3:5])} ended with status {status}: {process.last_words(log)}",
             hint=f"All that it said is in {log}.",
         )
     yield Progress("done")
 
 
-def _made(target: Path, log: Path) -> Variant:
+def _made(target: Path, source: Path, log: Path) -> Variant:
     found = sorted(target.rglob(_GENAI))
     if not found:
         raise EngineFailed(
             f"the recipe made no model with a {_GENAI}",
             hint=f"End it with the pass ModelBuilder. All that Olive said is in {log}.",
         )
-    return in_folder("onnx", found[0].parent)
+    for (
+        name
+    ) in TOKENIZER_FILES:  # as in hutch.optimize.graphs: what the builder writes splits texts otherwise
+        if (source / name).is_file():
+            shutil.copyfile(source / name, found[0].parent / name)
+    return Variant("onnx", onnx_folder.files_in(found[0].parent))

@@ -1,15 +1,16 @@
 """The search: candidates made, compared with their source, timed on this machine, and one of them chosen."""
 
 import platform
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hutch
 from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.core.models import Progress
-from hutch.optimize import choice, libraries, recipes
+from hutch.optimize import choice, libraries, recipes, variant
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Accuracy, Gate
 from hutch.optimize.making import Workshop
@@ -21,7 +22,7 @@ from hutch.optimize.variant import Variant
 from hutch.runtime import machine
 from hutch.store import quantize
 
-Told = Generator[Progress, None, Any]
+Making = Generator[Progress, None, Variant]
 _ENGINES = ("xllamacpp", "onnxruntime")
 
 
@@ -78,12 +79,29 @@ class Search:
         for number, recipe in enumerate(tried, 1):
             yield Progress(f"candidate {number} of {len(tried)}: {recipe.name}")
             outcomes.append((yield from self._try(recipe)))
+            self._keep_only(choice.chosen(outcomes), tried[:number])
         best = choice.chosen(outcomes)
         made = None
         if best is not None and not best.is_source:
             recipe = next(each for each in tried if each.name == best.name)
             made = yield from self._shop.made(recipe)
         return Report(self._source.label, self._wanted.gate, tuple(outcomes), best, made)
+
+    def _keep_only(self, best: Outcome | None, tried: Sequence[Recipe]) -> None:
+        """Free what those take that were not the best so far: a large model fills a disk with all of them."""
+        for recipe in tried:
+            if best is None or recipe.name != best.name:
+                self._shop.forget(recipe)
+
+    def judged(self, name: str, made: Variant) -> Generator[Progress, None, Report]:
+        """Compare and time a variant that was made elsewhere. `alone` has to be held."""
+        of = {"made": variant.digest(made)}
+        accuracy, size_bytes = yield from self._accuracy(of, lambda: _at_once(made))
+        objections = self._wanted.gate.objections(accuracy)
+        outcome = Outcome(name, made.format, size_bytes, accuracy, objections=objections)
+        outcome = yield from self._timed(outcome, {"source": self._source.digest, **of}, made)
+        best = choice.chosen([outcome])
+        return Report(self._source.label, self._wanted.gate, (outcome,), best, made if best else None)
 
     def clean(self) -> None:
         """Remove everything but the findings."""
@@ -115,7 +133,8 @@ class Search:
         """Make, compare and time one candidate. What goes wrong with it is told in its line; the others go on."""
         outcome = Outcome(recipe.name, recipe.format)
         try:
-            accuracy, size_bytes = yield from self._accuracy(recipe)
+            made = partial(self._shop.made, recipe)
+            accuracy, size_bytes = yield from self._accuracy({"recipe": recipe.spec}, made)
             outcome = replace(
                 outcome,
                 accuracy=accuracy,
@@ -129,17 +148,19 @@ class Search:
                 raise
             return replace(outcome, problem=error.message)
 
-    def _accuracy(self, recipe: Recipe) -> Generator[Progress, None, tuple[Accuracy, int]]:
+    def _accuracy(
+        self, of: Mapping[str, Any], make: Callable[[], Making]
+    ) -> Generator[Progress, None, tuple[Accuracy, int]]:
         inputs = {
             "what": "accuracy",
             "source": self._source.digest,
-            "recipe": recipe.spec,
+            **of,
             "texts": digest(list(self._wanted.texts)),
             "versions": libraries.versions((*libraries.PACKAGES, *_ENGINES)),
         }
         known = self._records.known(inputs)
         if known is None:
-            made = yield from self._shop.made(recipe)
+            made = yield from make()
             found = yield from self._shop.accuracy(made, self._wanted.texts)
             known = {**found, "size_bytes": made.size_bytes}
             self._records.keep(inputs, known)
@@ -168,6 +189,12 @@ class Search:
                 store.delete(name)
             self._records.keep(inputs, known)
         return replace(outcome, speed=Speed.of(known))
+
+
+def _at_once(made: Variant) -> Making:
+    """What is made already."""
+    yield from ()
+    return made
 
 
 def machine_facts() -> dict[str, Any]:

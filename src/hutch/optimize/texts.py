@@ -26,10 +26,18 @@ def of_file(path: Path) -> tuple[str, ...]:
             raise BadInput(
                 f"{path} is no text file of at most {_MAX_FILE_BYTES >> 20} MiB", hint="Name another."
             )
-        return (path.read_text(encoding="utf-8"),)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read: {error.strerror}", hint="Name a text file with --data."
         ) from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text", hint="Convert it, for instance with iconv.") from error
+    if (
+        len(text.encode()) < MIN_TOKENS
+    ):  # a token has a byte at least; they are counted once there is a tokenizer
+        raise BadInput(
+            f"{path} is too short: {MIN_TOKENS:,} tokens are needed to judge a model",
+            hint="Name a longer text.",
+        )
+    return (text,)

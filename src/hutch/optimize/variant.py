@@ -6,11 +6,13 @@ from pathlib import Path
 
 from hutch.core.models import Model, Progress
 from hutch.core.names import ModelName
+from hutch.optimize.records import digest as digest_of
 from hutch.optimize.source import file_digest
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
 
 GGUF_NAME = "model.gguf"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _READ_BYTES = 4 << 20
 
 
@@ -25,6 +27,11 @@ class Variant:
     def size_bytes(self) -> int:
         """What they take."""
         return sum(path.stat().st_size for path in self.files.values())
+
+
+def digest(variant: Variant) -> str:
+    """The SHA-256 of a variant's files and their names."""
+    return digest_of({name: file_digest(path) for name, path in variant.files.items()})
 
 
 def in_folder(format_: str, folder: Path) -> Variant:

@@ -1,6 +1,6 @@
 """What a worker says to a job, as chunks: in one call, or in two where thoughts come before an answer in a format."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from hutch.core.chat import Chunk, GenerateRequest, Usage
 from hutch.core.errors import EngineFailed
 from hutch.engines.client import WorkerClient
-from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, completion_chunk, with_pictures
+from hutch.engines.wire import CHAT_PATH, RENDER_PATH, chat_chunk, choice_of, completion_chunk, with_pictures
 from hutch.prompt.answer import Marks, Reader
 from hutch.runtime.conversation import Job, Voice, text_job
 
@@ -89,36 +89,59 @@ def _sum(first: Usage, second: Usage) -> Usage:
 
 
 async def chunks_of(client: WorkerClient, job: Job, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-    """The worker's events as chunks; the last one has the finish reason, the usage, and the context if wanted."""
-    is_chat = job.path == CHAT_PATH
-    last = Chunk()
-    said: list[str] = []
-    reader = Reader(job.marks, job.prompt) if job.marks and not is_chat else None
+    """The worker's events as chunks; each choice's last one has the finish reason, the usage, and the context if wanted."""
+    read = chat_chunk if job.path == CHAT_PATH else completion_chunk
+    choices = {index: _Choice(job, index) for index in range(job.body.get("n_cmpl", 1))}
+    index = 0
     async with aclosing(client.stream(job.path, job.body)) as events:
         async for event in events:
-            read = chat_chunk if is_chat else completion_chunk
-            chunk = read(event, request.top_logprobs)
-            if job.body.get("n_predict") == 0:
-                chunk = _nothing_of(chunk)
-            said.append(chunk.text)
-            if reader is not None:
-                chunk = reader.end(chunk) if chunk.finish_reason else reader.feed(chunk)
-                if chunk.finish_reason and (chunk.text or chunk.thinking or chunk.tool_calls):
-                    yield replace(chunk, finish_reason=None, stopped_by="", usage=None)
-                    chunk = replace(chunk, text="", thinking="", tool_calls=(), logprobs=())
-            if chunk.finish_reason or chunk.usage:
-                reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
-                stopped_by = chunk.stopped_by or last.stopped_by
-                text = last.text + chunk.text
-                last = replace(chunk, finish_reason=reason, stopped_by=stopped_by, usage=usage, text=text)
-            elif chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
+            told = choice_of(event) if len(choices) > 1 else None
+            index = index if told is None else told
+            for chunk in choices[index].pieces(read(event, request.top_logprobs)):
                 yield chunk
-    if last.finish_reason is None:
-        raise EngineFailed("the model's worker ended before the answer did", hint="Send the request again.")
-    if request.want_context:
-        text = await rendered(client, job) + "".join(said)
-        last = replace(last, context=(*request.context, *await tokens_of(client, text)))
-    yield replace(last, usage=last.usage or Usage())
+    for choice in choices.values():
+        last = choice.last
+        if last.finish_reason is None:
+            raise EngineFailed(
+                "the model's worker ended before the answer did", hint="Send the request again."
+            )
+        if request.want_context:
+            text = await rendered(client, job) + "".join(choice.said)
+            last = replace(last, context=(*request.context, *await tokens_of(client, text)))
+        yield replace(last, usage=last.usage or Usage(), choice=choice.index)
+
+
+class _Choice:
+    """One of the answers while it comes in. `last` gathers what its last chunk will say."""
+
+    def __init__(self, job: Job, index: int) -> None:
+        self.index = index
+        self.last = Chunk()
+        self.said: list[str] = []
+        self._wants_nothing = job.body.get("n_predict") == 0
+        is_chat = job.path == CHAT_PATH
+        self._reader = Reader(job.marks, job.prompt) if job.marks and not is_chat else None
+
+    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
+        """What can be told now."""
+        if self.index:
+            chunk = replace(chunk, choice=self.index)
+        if self._wants_nothing:
+            chunk = _nothing_of(chunk)
+        self.said.append(chunk.text)
+        if self._reader is not None:
+            chunk = self._reader.end(chunk) if chunk.finish_reason else self._reader.feed(chunk)
+            if chunk.finish_reason and (chunk.text or chunk.thinking or chunk.tool_calls):
+                yield replace(chunk, finish_reason=None, stopped_by="", usage=None)
+                chunk = replace(chunk, text="", thinking="", tool_calls=(), logprobs=())
+        last = self.last
+        if chunk.finish_reason or chunk.usage:
+            reason, usage = chunk.finish_reason or last.finish_reason, chunk.usage or last.usage
+            stopped_by = chunk.stopped_by or last.stopped_by
+            text = last.text + chunk.text
+            self.last = replace(chunk, finish_reason=reason, stopped_by=stopped_by, usage=usage, text=text)
+        elif chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
+            yield chunk
 
 
 async def pictured(client: WorkerClient, job: Job) -> Mapping[str, Any]:

@@ -23,9 +23,8 @@ from hutch.core.chat import (
 from hutch.core.errors import BadInput, ContextExceeded
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
-from hutch.engines.wire import RENDER_PATH
-from hutch.runtime.answering import answered, pictured, rendered, tokens_of
-from hutch.runtime.conversation import Job, conversation, job_for, shortened, text_job
+from hutch.runtime.answering import rendered, tokens_of
+from hutch.runtime.conversation import conversation, job_for, shortened
 from hutch.runtime.embedding import embed_texts, word_piece
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
@@ -33,11 +32,11 @@ from hutch.runtime.pictures import readable
 from hutch.runtime.reranking import check_ranks, rank_documents
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.schemas import usable
+from hutch.runtime.turn import answer
 from hutch.runtime.worker import Worker
 
 _Reply = TypeVar("_Reply")
 _MAX_SHORTENINGS = 8
-_MAX_CONTEXTS = 10  # how often an answer may fill the context anew, where that is shifted
 
 
 class LocalBackend:
@@ -57,7 +56,9 @@ class LocalBackend:
             messages = await self._told(request, loaded, who)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
-                    async with aclosing(self._answer(loaded, request, who, messages)) as chunks:
+                    async with aclosing(
+                        answer(loaded, request, who, messages, self._load_timeout_s)
+                    ) as chunks:
                         async for chunk in chunks:
                             if chunk.usage:
                                 usage = replace(chunk.usage, load_s=load_s, total_s=time.monotonic() - began)
@@ -172,47 +173,3 @@ class LocalBackend:
                 finally:
                     loaded.slots.forget()  # the engine puts the texts into whatever slots are free
         raise AssertionError("the last try returns or raises")
-
-    async def _answer(
-        self, loaded: LoadedModel, request: GenerateRequest, who: Principal, messages: Sequence[Message]
-    ) -> AsyncGenerator[Chunk, None]:
-        job = job_for(request, loaded.voice, messages)
-        async with loaded.slots.lease(who, job.prompt) as lease:
-            for last_try in (False, True):
-                worker = await loaded.ready(self._load_timeout_s)
-                has_answered = False
-                try:
-                    if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
-                        text = await rendered(worker.client, job)
-                        job = text_job(request, loaded.voice, text, job.marks)
-                    reuse = lease.reuse and not last_try and loaded.terms.keeps_prefixes
-                    body = {
-                        **await pictured(worker.client, job),
-                        "id_slot": lease.index,
-                        "cache_prompt": reuse,
-                        "return_progress": _takes_steps(job, worker.plan.num_batch),
-                    }
-                    if body["repeat_last_n"] < 0:  # all that there is, which the engine has no word for
-                        body["repeat_last_n"] = worker.plan.num_ctx
-                    if worker.plan.context_shift and body["n_predict"] < 0:
-                        body["n_predict"] = _MAX_CONTEXTS * worker.plan.num_ctx  # every answer ends
-                    full = replace(job, body=body)
-                    async with aclosing(answered(worker.client, full, request, loaded.voice)) as chunks:
-                        async for chunk in chunks:
-                            has_answered = True
-                            yield chunk
-                except WorkerGone:
-                    if last_try or has_answered:
-                        raise
-                    await loaded.lost(worker)  # it died before it said anything: its successor answers
-                else:
-                    return
-
-
-def _takes_steps(job: Job, num_batch: int) -> bool:
-    """Whether the prompt may take several steps. The engine then says a word after each: it notices a closed connection by it.
-
-    Before a single step's end there is nobody to tell, and each word costs the first token a moment.
-    """
-    prompt = job.body.get("prompt")
-    return not isinstance(prompt, str) or len(prompt.encode()) >= num_batch  # no token without a byte

@@ -73,7 +73,10 @@ def voice_of(model: Model, facts: Facts) -> Voice:
     own = facts.chat_template
     plain = jinja.plain(own)
     knowledge = Knowledge(model.documents) if model.documents else None
-    if model.template is None or (own and facts.architecture in _HARMONY):
+    # What a RENDERER stands for is made from the template in the file, and in Ollama too it goes before TEMPLATE, which is
+    # then often no more than the prompt as it stands.
+    is_moot = own and (facts.architecture in _HARMONY or model.renderer)
+    if model.template is None or is_moot:
         return Voice(model, facts, None if own else _PLAIN, None, plain, knowledge)
     try:
         return Voice(model, facts, templates.parse(model.template), None, plain, knowledge)

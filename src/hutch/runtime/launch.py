@@ -29,6 +29,8 @@ _MAX_EMBEDDING_UBATCH = 8192
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, "q5_0": 0.6875, "q4_1": 0.625}
 _KV_BYTES |= {"q4_0": 0.5625, "iq4_nl": 0.5625}
+_NOT_OF_ONNX = ("num_gpu", "main_gpu", "use_mmap", "draft_num_predict")
+_SETTINGS_NOT_OF_ONNX = ("num_gpu", "kv_cache_type", "flash_attention")
 
 
 def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settings) -> LaunchPlan:
@@ -104,6 +106,21 @@ def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: 
         kv_cache_bytes=settings.max_kv_cache,
         is_whole_context=num_ctx == facts.context_length,
     )
+
+
+def passed_over(plan: LaunchPlan, asked: LoadOptions, settings: Settings | None = None) -> tuple[str, ...]:
+    """The options, and with `settings` also the settings, that are said and mean nothing to the engine of this plan."""
+    if plan.engine != "onnx":
+        return ()
+    said = [name for name in _NOT_OF_ONNX if getattr(asked, name) is not None]
+    if settings is not None:
+        ours = {name: getattr(settings, name) for name in _SETTINGS_NOT_OF_ONNX}
+        said += [
+            name
+            for name, value in ours.items()
+            if name not in said and value != Settings.model_fields[name].default
+        ]
+    return tuple(said)
 
 
 def _num_drafted(model: Model, options: LoadOptions) -> int:

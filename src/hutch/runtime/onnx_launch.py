@@ -30,14 +30,16 @@ class RanOn(NamedTuple):
     runner: str = "onnxruntime"
     version: str = ""
     provider: str = ""
+    is_reproducible: bool | None = (
+        None  # whether a seed gives the same text in any company; None of an encoder
+    )
 
     def by(self, engine: Mapping[str, Any]) -> "RanOn":
         """With what the worker says of itself. What it stepped down from comes after what the plan did."""
         fallbacks = [SteppedDown(each["provider"], each["reason"]) for each in engine["fallbacks"]]
         steps = dict.fromkeys((*self.steps_down, *fallbacks))
-        return RanOn(
-            self.runner_reason, tuple(steps), engine["name"], engine["version"], engine["providers"][0]
-        )
+        said = engine["name"], engine["version"], engine["providers"][0], engine.get("reproducible")
+        return RanOn(self.runner_reason, tuple(steps), *said)
 
     def without(self, provider: str, reason: str) -> "RanOn":
         """With one more step down."""
@@ -52,7 +54,7 @@ class RanOn(NamedTuple):
             "reason": self.runner_reason,
             "provider": self.provider,
             "fallbacks": [{"provider": step.wanted, "reason": step.reason} for step in self.steps_down],
-        }
+        } | ({} if self.is_reproducible is None else {"reproducible": self.is_reproducible})
 
 
 class OnHardware(NamedTuple):

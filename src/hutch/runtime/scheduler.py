@@ -23,7 +23,14 @@ from hutch.formats.onnx_model import OnnxModel
 from hutch.runtime import beside, machine
 from hutch.runtime.conversation import voice_of
 from hutch.runtime.hardware import Inventory, gguf_hardware
-from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
+from hutch.runtime.launch import (
+    launch_plan,
+    memory_need_bytes,
+    passed_over,
+    serves,
+    vram_bytes,
+    within_vram,
+)
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.onnx_launch import RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
@@ -122,7 +129,10 @@ class Scheduler:
             return None
         own = split_options(loaded.voice.model.parameters)[1]
         is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == self._terms.of(name)
-        return loaded if is_same and serves(loaded.plan, options.over(own)) else None
+        if not is_same or not serves(loaded.plan, options.over(own)):
+            return None
+        _log_passed_over(name, passed_over(loaded.plan, options))
+        return loaded
 
     async def _obtain(
         self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
@@ -188,6 +198,8 @@ class Scheduler:
         if self._settings.max_vram and plan.num_gpu_layers:
             plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
+        own = split_options(model.parameters)[1]
+        _log_passed_over(model.name, passed_over(plan, options.over(own), self._settings))
         slots = SlotPool(plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
@@ -256,6 +268,11 @@ class Scheduler:
                         f"no room for {name.short}: every loaded model stayed busy",
                         hint="Send it again later.",
                     ) from error
+
+
+def _log_passed_over(name: ModelName, names: Sequence[str]) -> None:
+    if names:
+        _log.warning("%s is in ONNX, where these mean nothing: %s", name.short, ", ".join(names))
 
 
 def _check_runs(model: Model) -> None:

@@ -6,8 +6,8 @@ keeps belongs to the principal that put it there: for another one it is not reus
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from hutch.core.access import Principal
@@ -90,6 +90,23 @@ class SlotPool:
         finally:
             slot.busy = False
             self._pass_on()
+
+    @contextmanager
+    def also(self, num: int) -> Iterator[tuple[int, ...]]:
+        """Hold as many further slots as are free now, and no more than `num`. Nothing in them is reused, before or after.
+
+        The engine takes them in the order of their numbers.
+        """
+        taken = [slot for slot in self._slots if not slot.busy][: max(0, min(num, self._num_free))]
+        self._num_free -= len(taken)
+        for slot in taken:
+            slot.busy, slot.owner, slot.prompt = True, None, ""
+        try:
+            yield tuple(slot.index for slot in taken)
+        finally:
+            for slot in taken:
+                slot.busy = False
+                self._pass_on()
 
     def forget(self) -> None:
         """Reuse nothing of what the slots hold: the worker is new, or has used them for something else."""

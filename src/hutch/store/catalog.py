@@ -135,9 +135,7 @@ class _Member(_Strict):
         )
 
 
-class _Entry(_Strict):
-    sha256: _Digest
-    size_bytes: _Size
+class _Said(_Strict):
     license: Annotated[str, Field(max_length=100)] = ""
     notice: Annotated[str, Field(max_length=100_000)] = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -152,6 +150,11 @@ class _Entry(_Strict):
             except BadInput as problem:
                 raise ValueError(problem.message) from None
         return self
+
+
+class _Entry(_Said):
+    sha256: _Digest
+    size_bytes: _Size
 
 
 class _Pypi(_Entry):
@@ -199,6 +202,30 @@ class _PypiFolder(_Entry):
         )
 
 
+class _PypiOnnx(_Said):
+    """A folder of ONNX. Its files may lie in several wheels."""
+
+    kind: Literal["pypi-onnx"]
+    members: Annotated[list[_Member], Field(min_length=1, max_length=1000)]
+    licenses: Annotated[list[_Member], Field(max_length=20)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        if any(each.sha256 is None or each.size_bytes is None for each in self.members):
+            raise ValueError("each member needs sha256 and size_bytes")
+        return self
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            "pypi-onnx",
+            size_bytes=sum(each.size_bytes or 0 for each in self.members),
+            members=tuple(each.member() for each in self.members),
+            license_members=tuple(each.member() for each in self.licenses),
+            notice=self.notice,
+            parameters=self.parameters,
+        )
+
+
 class _Https(_Entry):
     kind: Literal["https"]
     url: Annotated[str, Field(pattern=r"^https://[^\s]+$", max_length=4096)]
@@ -214,8 +241,8 @@ class _Https(_Entry):
         )
 
 
-_ENTRY: TypeAdapter[_Pypi | _PypiFolder | _Https] = TypeAdapter(
-    Annotated[_Pypi | _PypiFolder | _Https, Field(discriminator="kind")]
+_ENTRY: TypeAdapter[_Pypi | _PypiFolder | _PypiOnnx | _Https] = TypeAdapter(
+    Annotated[_Pypi | _PypiFolder | _PypiOnnx | _Https, Field(discriminator="kind")]
 )
 
 

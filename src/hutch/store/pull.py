@@ -60,7 +60,8 @@ def choose(
 
 def is_unknown(wanted: Wanted) -> bool:
     """Whether it takes a download to learn which weights a source has. A file of this machine is just copied."""
-    return wanted.digest is None and wanted.kind not in ("path", *NAMED)
+    is_pinned = wanted.digest or (wanted.members and all(each.digest for each in wanted.members))
+    return not is_pinned and wanted.kind not in ("path", *NAMED)
 
 
 def into(

@@ -120,7 +120,7 @@ class ModelStore:
             if wanted.draft_quantize:
                 yield from weights.quantized(draft, self.blobs, wanted.draft_quantize, "draft")
             for layer in draft.layers:
-                yield Progress(f"using existing layer {layer.digest}")
+                yield recipe.told(draft, layer)
             yield from recipe.said_over(draft, wanted, self.blobs)
             data = recipe.finish(draft, self.blobs)
             yield Progress("writing manifest")

@@ -42,7 +42,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model to fetch. `kind` names the source that can; `members` are the GGUF file, joined in order, or what it is made of."""
+    """A model to fetch. `kind` names the source that can; `members` are the GGUF file, joined in order, what it is made of, or the files of an ONNX folder."""
 
     kind: str
     location: str = ""  # an address or a path, for the kinds that have one

@@ -51,11 +51,17 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
         yield from ()
         return Variant("onnx", {})
 
+    def judged(_: Search, name: str, made: Variant) -> Any:
+        yield from ()
+        chosen = Outcome(name, made.format)
+        return Report("m:1b", Gate(), (chosen,), chosen, made)
+
     monkeypatch.setenv("HUTCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(side, "is_here", lambda: True)
     monkeypatch.setattr(source, "find", lambda *_: Source("m:1b", "gguf", "0" * 64, {}, _NAME))
     monkeypatch.setattr(variant, "put", kept)
     monkeypatch.setattr(Search, "run", searched)
+    monkeypatch.setattr(Search, "judged", judged)
     monkeypatch.setattr(Search, "clean", lambda _: is_held())
     monkeypatch.setattr(optimize, "run_recipe", by_olive)
     return seen
@@ -64,6 +70,12 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
 def _optimize(**given: Any) -> int:
     names = ("history", "format", "quant", "to", "recipe", "data", "max_kl", "min_top1", "picture", "json")
     return optimize.optimize(argparse.Namespace(**{**dict.fromkeys(names), "model": "m:1b", **given}))
+
+
+def test_the_picture_comes_in_the_form_that_its_name_says(put: Put, tmp_path: Path) -> None:
+    for name, begin in (("a.png", b"\x89PNG"), ("b.SVG", b"<svg ")):
+        assert _optimize(picture=str(tmp_path / name)) == 0
+        assert (tmp_path / name).read_bytes().startswith(begin)
 
 
 def test_a_variant_is_named_by_the_format_that_was_chosen(put: Put) -> None:

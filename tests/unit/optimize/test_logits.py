@@ -60,12 +60,13 @@ def test_the_built_in_texts_are_long_enough_and_plain() -> None:
 
 
 def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("words", encoding="utf-8")
-    assert texts.of_file(tmp_path / "a.txt") == ("words",)
+    (tmp_path / "a.txt").write_text("words " * 1000, encoding="utf-8")
+    assert texts.of_file(tmp_path / "a.txt") == ("words " * 1000,)
 
 
-@pytest.mark.parametrize("name", ["absent.txt", ".", "bad.txt"])
+@pytest.mark.parametrize("name", ["absent.txt", ".", "bad.txt", "short.txt"])
 def test_what_is_no_text_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "short.txt").write_text("words")
     with pytest.raises(BadInput):
         texts.of_file(tmp_path / name)

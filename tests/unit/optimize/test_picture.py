@@ -1,13 +1,16 @@
 """The picture of a search."""
 
+import io
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from PIL import Image, ImageColor
 
 from hutch.optimize import picture
 from hutch.optimize.choice import Outcome
 from hutch.optimize.gate import Gate
+from hutch.optimize.picture_png import png
 from tests.unit.optimize.test_choice import CLOSE, SLOW, SOURCE, WILD
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -40,3 +43,20 @@ def test_what_is_faster_lies_further_right_and_what_is_closer_lower() -> None:
     slow, close = ET.fromstring(drawn).iter(f"{_SVG}circle")
     assert float(slow.attrib["cx"]) < float(close.attrib["cx"])
     assert float(slow.attrib["cy"]) < float(close.attrib["cy"])
+
+
+def test_the_same_picture_comes_as_png() -> None:
+    shown = picture.shapes("a <model> & more", [SOURCE, CLOSE, WILD, SLOW], Gate(), CLOSE)
+    image = Image.open(io.BytesIO(png(shown)))
+    assert image.format == "PNG"
+    assert image.size == (2 * picture.WIDTH, 2 * picture.HEIGHT)
+    for shape in shown:
+        if isinstance(shape, picture.Circle) and shape.fill.startswith("#"):
+            x, y = shape.centre
+            assert image.getpixel((round(2 * x), round(2 * y))) == ImageColor.getrgb(shape.fill)
+    red = ImageColor.getrgb("#cf222e")
+    assert any(colour == red for _, colour in image.getcolors(1 << 16) or ())
+
+
+def test_a_png_of_nothing_can_be_drawn() -> None:
+    assert png(picture.shapes("m", [], Gate(), None)).startswith(b"\x89PNG")

@@ -98,6 +98,12 @@ def test_what_gpt_oss_writes_is_the_engines() -> None:
     assert voice.template is None
 
 
+def test_a_renderer_stands_for_the_template_in_the_file() -> None:
+    by_renderer = model(template="{{ .Prompt }}", renderer="qwen3.5")
+    assert voice_of(by_renderer, facts()).template is None
+    assert voice_of(by_renderer, facts(tokenizer__chat_template=None)).template is not None
+
+
 def test_where_there_is_no_other_its_error_is_the_answer() -> None:
     voice = voice_of(model(template="{{ range .Messages }}"), facts(tokenizer__chat_template=None))
     with pytest.raises(BadInput, match="range without its end"):

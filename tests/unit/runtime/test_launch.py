@@ -13,7 +13,14 @@ from hutch.engines.protocol import Endpoint, LaunchPlan, engine_name
 from hutch.formats.encoder_config import EncoderConfig
 from hutch.formats.gguf import GGUF
 from hutch.runtime import machine
-from hutch.runtime.launch import launch_plan, memory_need_bytes, serves, vram_bytes, within_vram
+from hutch.runtime.launch import (
+    launch_plan,
+    memory_need_bytes,
+    passed_over,
+    serves,
+    vram_bytes,
+    within_vram,
+)
 from tests.unit.runtime.things import facts, model, onnx_facts, onnx_model
 
 
@@ -247,3 +254,15 @@ def test_an_encoder_of_onnx_takes_many_texts_at_once() -> None:
     found = launch_plan(onnx_model(), encoder, LoadOptions(), Settings())
     assert (found.num_ctx, found.num_ubatch, found.num_slots) == (128, 128, 16)
     assert memory_need_bytes(found, encoder) == memory_need_bytes(found, onnx_facts(1000, config=None))
+
+
+def test_what_means_nothing_to_an_onnx_model_is_known_by_name() -> None:
+    asked = LoadOptions(num_gpu=0, use_mmap=True, num_thread=2)
+    onnx = launch_plan(onnx_model(), onnx_facts(), asked, Settings())
+    assert passed_over(onnx, asked) == ("num_gpu", "use_mmap")
+    assert passed_over(onnx, LoadOptions(), Settings(kv_cache_type="q4_0", flash_attention=True)) == (
+        "kv_cache_type",
+        "flash_attention",
+    )
+    assert passed_over(onnx, LoadOptions(), Settings()) == ()
+    assert passed_over(plan(asked), asked, Settings(kv_cache_type="q4_0")) == ()

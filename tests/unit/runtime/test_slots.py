@@ -238,3 +238,39 @@ def test_no_slot_is_lost_whoever_leaves_whenever(num_slots: int, max_queue: int)
             await asyncio.wait_for(crowd(seed, num_slots, max_queue), 10)
 
     asyncio.run(scenario())
+
+
+def test_further_slots_are_those_that_are_free_and_are_given_back() -> None:
+    async def use() -> None:
+        pool = SlotPool(4, 8)
+        async with pool.lease(ANONYMOUS, "a"), pool.lease(ANONYMOUS, "b"):
+            with pool.also(5) as num:
+                assert (num, pool.num_busy) == ((2, 3), 4)
+                late = asyncio.create_task(_hold(pool))
+                await asyncio.sleep(0)
+                assert pool.num_queued == 1
+            await late  # it waited for one of them
+            assert pool.num_busy == 2
+        with pool.also(0) as none:
+            assert none == ()
+
+    asyncio.run(use())
+
+
+def test_nothing_is_reused_of_what_was_in_a_further_slot() -> None:
+    async def use() -> list[bool]:
+        pool = SlotPool(2, 8)
+        async with pool.lease(ANONYMOUS, "a"), pool.lease(ANONYMOUS, "b"):
+            pass
+        async with pool.lease(ANONYMOUS, "a") as kept:
+            with pool.also(1):
+                pass
+        async with pool.lease(ANONYMOUS, "a") as first, pool.lease(ANONYMOUS, "b") as second:
+            return [kept.reuse, first.reuse, second.reuse]
+
+    assert asyncio.run(use()) == [True, True, False]
+
+
+async def _hold(pool: SlotPool) -> None:
+    async with pool.lease(ANONYMOUS, "late"):
+        pass

@@ -82,7 +82,8 @@ class Order:
     """A request, ready to be computed. `prompt` is never empty.
 
     `slot`: where its prefix may be cached, -1: anywhere, and then nothing is reused. `reuse`: the slot's tokens are of the
-    same principal. `num_predict`: at most so many tokens, -1: until the context is full.
+    same principal. `num_predict`: at most so many tokens, -1: until the context is full. `behind`: an order of the same prompt,
+    which is read for both of them.
     """
 
     prompt: Sequence[int]
@@ -93,6 +94,7 @@ class Order:
     slot: int = -1
     reuse: bool = False
     constraint: Constraint | None = None
+    behind: "Order | None" = None
 
 
 @dataclass(slots=True)

@@ -92,7 +92,7 @@ class Batcher:
         busy: set[int] = set()
         for answer in list(self._waiting):
             slot = answer.order.slot
-            if slot in busy:
+            if slot in busy or self._reads_for(answer):
                 continue
             row = self._rows.admit(answer)
             if row is not None:
@@ -102,6 +102,14 @@ class Batcher:
                 return  # it waits for memory: whoever passed it now could make it wait for ever
             else:
                 busy.add(slot)
+
+    def _reads_for(self, answer: Answer) -> bool:
+        """Whether another order reads the prompt of this one, or is about to."""
+        first = answer.order.behind
+        if first is None:
+            return False
+        reading = (row.answer for _, row in self._rows.busy if not row.is_decoding)
+        return any(each is not None and each.order is first for each in (*self._waiting, *reading))
 
     def _deliver(self) -> None:
         """Hand over what the step gave, before the next one begins: the loop writes while ONNX Runtime computes."""

@@ -20,9 +20,10 @@ _ROLE = {"role": "assistant", "content": None}
 
 
 class ChatWriter:
-    """Writes one answer: event by event, or whole."""
+    """Writes one answer: event by event, or whole. `index`: which choice it is."""
 
-    def __init__(self, asked: Completion, tokens: Tokens, reader: Reader, model: str) -> None:
+    def __init__(self, asked: Completion, tokens: Tokens, reader: Reader, model: str, index: int = 0) -> None:
+        self._index = index
         self._asked = asked
         self._tokens = tokens
         self._reader = reader
@@ -74,7 +75,7 @@ class ChatWriter:
             message["reasoning_content"] = thought
         if calls:
             message["tool_calls"] = _joined(calls)
-        choice: JsonDict = {"finish_reason": reason, "index": 0, "message": message}
+        choice: JsonDict = {"finish_reason": reason, "index": self._index, "message": message}
         if logprobs:
             choice["logprobs"] = {"content": logprobs}
         reply: JsonDict = {"choices": [choice], **self._about, "object": "chat.completion"}
@@ -102,7 +103,7 @@ class ChatWriter:
 
     def _chunk(self, added: JsonDict, reason: str | None = None) -> JsonDict:
         return {
-            "choices": [{"finish_reason": reason, "index": 0, "delta": added}],
+            "choices": [{"finish_reason": reason, "index": self._index, "delta": added}],
             **self._about,
             "object": "chat.completion.chunk",
         }

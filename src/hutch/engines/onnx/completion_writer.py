@@ -13,14 +13,15 @@ JsonDict = dict[str, Any]
 
 
 class CompletionWriter:
-    """Writes one answer: event by event, or whole. `num_prompt`: how many tokens its prompt has."""
+    """Writes one answer: event by event, or whole. `num_prompt`: how many tokens its prompt has; `index`: which choice it is."""
 
-    def __init__(self, asked: Completion, tokens: Tokens, num_prompt: int) -> None:
+    def __init__(self, asked: Completion, tokens: Tokens, num_prompt: int, index: int = 0) -> None:
+        self._index = index
         self._asked = asked
         self._tokens = tokens
         self._num_prompt = num_prompt
         self._num_predicted = 0
-        self._head = '{"index":0,"content":'
+        self._head = f'{{"index":{index},"content":'
         self._tail = f',"tokens_evaluated":{num_prompt}'
 
     def stream(self, events: Iterable[Event]) -> bytes:
@@ -61,7 +62,7 @@ class CompletionWriter:
 
     def _progress(self, progress: Progress) -> JsonDict:
         return {
-            "index": 0,
+            "index": self._index,
             "content": "",
             "tokens": [],
             "stop": False,
@@ -73,7 +74,7 @@ class CompletionWriter:
 
     def _end(self, end: End) -> JsonDict:
         return {
-            "index": 0,
+            "index": self._index,
             "content": end.text,
             "tokens": [],
             "id_slot": self._asked.slot,

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from hutch.core.errors import BadInput, ContextExceeded
 from hutch.engines.onnx.aids import Aids, Facts
-from hutch.engines.onnx.answer import Constraint, End, Event, Failed, Order
+from hutch.engines.onnx.answer import Constraint, End, Event, Failed, Order, Sink
 from hutch.engines.onnx.batch import Batcher
 from hutch.engines.onnx.chat_writer import ChatWriter
 from hutch.engines.onnx.completion_writer import CompletionWriter, JsonDict
@@ -28,37 +29,41 @@ class Writer(Protocol):
 
 
 class Reply:
-    """An answer on its way to a client. Close it, and its computing ends within one step."""
+    """An answer on its way to a client, or several choices. Close it, and its computing ends within one step."""
 
-    def __init__(self, batcher: Batcher, order: Order, writer: Writer, *, is_stream: bool) -> None:
+    def __init__(self, batcher: Batcher, choices: Sequence[tuple[Order, Writer]], *, is_stream: bool) -> None:
         self.is_stream = is_stream
-        self._writer = writer
-        self._news: asyncio.Queue[Sequence[Event]] = asyncio.Queue()
-        self._cancel = batcher.submit(order, self._news.put_nowait)
+        self._writers = [writer for _, writer in choices]
+        self._news: asyncio.Queue[tuple[Writer, Sequence[Event]]] = asyncio.Queue()
+        self._cancels = [batcher.submit(order, self._sink(writer)) for order, writer in choices]
 
     def close(self) -> None:
         """Give it up, if it has not ended."""
-        self._cancel()
+        for cancel in self._cancels:
+            cancel()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The parts of a stream. Raises the error that ends it."""
-        async for events in self._events():
-            if piece := self._writer.stream(events):
+        async for writer, events in self._events():
+            if piece := writer.stream(events):
                 yield piece
 
     async def whole(self) -> JsonDict:
-        """The reply in one piece. Raises the error that ends it."""
-        return self._writer.whole([event async for events in self._events() for event in events])
+        """The reply in one piece, of one choice. Raises the error that ends it."""
+        return self._writers[0].whole([event async for _, events in self._events() for event in events])
 
-    async def _events(self) -> AsyncGenerator[Sequence[Event], None]:
-        while True:
-            events = await self._news.get()
+    def _sink(self, writer: Writer) -> Sink:
+        return lambda events: self._news.put_nowait((writer, events))
+
+    async def _events(self) -> AsyncGenerator[tuple[Writer, Sequence[Event]], None]:
+        left = len(self._writers)
+        while left:
+            writer, events = await self._news.get()
             last = events[-1]
             if isinstance(last, Failed):
                 raise last.error
-            yield events
-            if isinstance(last, End):
-                return
+            yield writer, events
+            left -= isinstance(last, End)
 
 
 class DecoderWire:
@@ -87,17 +92,26 @@ class DecoderWire:
         asked = Completion.parse(body)
         facts = self._facts
         preserved = {token for text in asked.preserved if (token := facts.tokens.id_of(text)) is not None}
-        order = await self._order(asked, preserved, await self._aids.constraint(asked))
-        writer = CompletionWriter(asked, self._facts.tokens, len(order.prompt))
-        return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
+        first = await self._order(asked, preserved, await self._aids.constraint(asked))
+        choices = [(first, CompletionWriter(asked, facts.tokens, len(first.prompt)))]
+        for index in range(1, asked.num_choices):
+            constraint = await self._aids.constraint(asked)
+            order = self._further(first, asked, preserved, constraint, index)
+            choices.append((order, CompletionWriter(asked, facts.tokens, len(first.prompt), index)))
+        return Reply(self._batcher, choices, is_stream=asked.is_stream)
 
     async def _chat_completion(self, body: JsonDict) -> Reply:
         chat = await self._aids.chat()
         turn = await asyncio.to_thread(chat.open, body)
         asked = Completion.parse(_as_completion(body), (turn.prompt,))
-        order = await self._order(asked, turn.preserved, turn.constraint)
-        writer = ChatWriter(asked, self._facts.tokens, turn.reader(), self._facts.name)
-        return Reply(self._batcher, order, writer, is_stream=asked.is_stream)
+        facts = self._facts
+        first = await self._order(asked, turn.preserved, turn.constraint)
+        choices = [(first, ChatWriter(asked, facts.tokens, turn.reader(), facts.name))]
+        for index in range(1, asked.num_choices):
+            turn = await asyncio.to_thread(chat.open, body)
+            order = self._further(first, asked, turn.preserved, turn.constraint, index)
+            choices.append((order, ChatWriter(asked, facts.tokens, turn.reader(), facts.name, index)))
+        return Reply(self._batcher, choices, is_stream=asked.is_stream)
 
     async def _apply_template(self, body: JsonDict) -> JsonDict:
         chat = await self._aids.chat()
@@ -108,7 +122,11 @@ class DecoderWire:
     ) -> Order:
         """Everything that can be wrong with a request is found here, before it waits for its turn."""
         facts = self._facts
-        if asked.slot >= facts.num_slots:
+        if asked.num_choices > 1 and not asked.is_stream:
+            raise BadInput("n_cmpl: several choices are given as a stream alone", param="n_cmpl")
+        if asked.further_slots and len(asked.further_slots) != asked.num_choices - 1:
+            raise BadInput("id_slots: each choice but the first needs one", param="id_slots")
+        if max((asked.slot, *asked.further_slots)) >= facts.num_slots:
             raise BadInput(
                 f"id_slot: there is no slot {asked.slot}; they are 0 to {facts.num_slots - 1}",
                 param="id_slot",
@@ -132,6 +150,28 @@ class DecoderWire:
             slot=asked.slot,
             reuse=asked.reuse,
             constraint=constraint,
+        )
+
+    def _further(
+        self,
+        first: Order,
+        asked: Completion,
+        preserved: Collection[int],
+        constraint: Constraint | None,
+        index: int,
+    ) -> Order:
+        """The order of another choice, which finds the prompt where the first one has read it."""
+        facts, sampling = self._facts, asked.sampling
+        if sampling.seed >= 0:
+            sampling = replace(sampling, seed=sampling.seed + index)
+        return replace(
+            first,
+            sampler=Sampler(sampling, facts.vocab_size),
+            output=Output(facts.tokens, asked.stop, preserved),
+            constraint=constraint,
+            slot=asked.further_slots[index - 1] if asked.further_slots else -1,
+            reuse=False,
+            behind=first,
         )
 
     async def _encoded(self, parts: Sequence[str | int]) -> list[int]:

@@ -57,7 +57,6 @@ class GenAIDecoder:
     """Rows of generators on one model. It has the methods of `session.Decoder` that the batch calls."""
 
     min_rows = 1  # rows are computed one by one, so they cannot touch each other
-    is_reproducible = True
 
     def __init__(self, model: Any, size: Size) -> None:
         self._og = library()
@@ -65,6 +64,7 @@ class GenAIDecoder:
         self.num_rows, self.num_ctx, self.vocab_size, self.token_bytes = size
         self._rows: list[_Row | None] = [None] * size.num_rows
         self._logits = np.zeros((size.num_rows, size.vocab_size), np.float32)
+        self.is_reproducible = True
 
     def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
         """Put tokens into a row at position `start`; the logits [vocab] after the last one if they are wanted."""
@@ -81,6 +81,10 @@ class GenAIDecoder:
     def swap(self, row: int, other: int, num_tokens: int) -> None:  # noqa: ARG002  # generators move whole
         """Exchange two rows."""
         self._rows[row], self._rows[other] = self._rows[other], self._rows[row]
+
+    def copy(self, row: int, other: int, num_tokens: int) -> bool:  # noqa: ARG002  # nor can they be copied
+        """Put a row's first tokens into another one too."""
+        return False
 
     def free(self, row: int) -> None:
         """Give a row's memory back."""

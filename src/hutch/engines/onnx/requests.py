@@ -14,6 +14,7 @@ _MAX_BIASES = 1 << 16
 _MAX_PROBS = 100
 _MAX_PRESERVED = 256
 _MAX_PREDICT = 1 << 24
+_MAX_CHOICES = 1024
 _SAMPLING = (
     *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n"),
     *("repeat_penalty", "presence_penalty", "frequency_penalty", "seed"),
@@ -37,6 +38,8 @@ class Completion:
     wants_progress: bool = False
     slot: int = -1
     reuse: bool = False
+    num_choices: int = 1
+    further_slots: tuple[int, ...] = ()  # of all choices but the first
 
     @classmethod
     def parse(cls, body: Mapping[str, Any], prompt: tuple[str | int, ...] | None = None) -> "Completion":
@@ -64,6 +67,8 @@ class Completion:
             is_stream=_of(body, "stream", bool, False),
             wants_progress=_of(body, "return_progress", bool, False),
             slot=slot,
+            num_choices=_number(body, "n_cmpl", 1, 1, _MAX_CHOICES),
+            further_slots=_slots(body.get("id_slots")),
             reuse=_of(body, "cache_prompt", bool, True) and slot >= 0,
             json_schema=schema,
             grammar=grammar,
@@ -78,6 +83,14 @@ def _prompt(said: object) -> tuple[str | int, ...]:
         raise BadInput("this model cannot see images", hint="Leave the images out.", param="prompt")
     if not isinstance(said, list) or not all(isinstance(each, str) or _is_int(each) for each in said):
         raise BadInput("prompt: a text, or a list of texts and token ids, is needed", param="prompt")
+    return tuple(said)
+
+
+def _slots(said: object) -> tuple[int, ...]:
+    if said is None:
+        return ()
+    if not isinstance(said, list) or not all(_is_int(each) and 0 <= each < _MAX_CHOICES for each in said):
+        raise BadInput("id_slots: a list of slots is needed", param="id_slots")
     return tuple(said)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hutch.engines.onnx.answer import Answer
+from hutch.engines.onnx.answer import Answer, Order
 
 _PATIENCE = (
     16  # a row that nobody needs is computed along so often before another one is moved into its place
@@ -29,6 +29,9 @@ class Memory(Protocol):
 
     def swap(self, row: int, other: int, num_tokens: int) -> None:
         """Exchange two rows' first tokens."""
+
+    def copy(self, row: int, other: int, num_tokens: int) -> bool:
+        """Put a row's first tokens into another one too. Says whether that can be done."""
 
 
 @dataclass(slots=True)
@@ -107,6 +110,8 @@ class Rows:
         row.used = self._clock
         row.answer = answer
         row.num_held = min(num_kept, row.num_held)  # making room may have emptied it
+        if order.behind is not None:
+            self._copy_into(row, order)
         row.tokens = answer.begin(row.num_held)
         return row
 
@@ -176,6 +181,15 @@ class Rows:
             return True
         row.num_reserved = 0
         return False
+
+    def _copy_into(self, row: Row, order: Order) -> None:
+        """Put the prompt into a row from that of the order that read it, if that is still there."""
+        source = next(
+            (each for each in self._rows if each.answer and each.answer.order is order.behind), None
+        )
+        num = min(len(order.prompt) - _MIN_NEW, source.num_held) if source else 0
+        if source and num > 0 and self._memory.copy(self._rows.index(source), self._rows.index(row), num):
+            row.hold(num)
 
     def _empty(self, row: Row) -> None:
         self._memory.free(self._rows.index(row))

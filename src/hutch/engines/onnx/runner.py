@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from hutch.core.errors import BadInput, EngineFailed, NotBuilt
 from hutch.core.hardware import SteppedDown
-from hutch.engines.onnx import agreement, genai, steps
+from hutch.engines.onnx import agreement, company, genai, steps
 from hutch.engines.onnx.providers import ProviderFailed, open_session
 from hutch.engines.onnx.sampling import Floats
 from hutch.engines.onnx.session import Decoder
@@ -118,6 +118,8 @@ def _open_ours(wanted: Wanted, make_options: Callable[[], ort.SessionOptions]) -
 def _open_genai(wanted: Wanted) -> Opened:
     opened = genai.open_model(wanted.folder, wanted.providers, wanted.num_thread, wanted.size)
     decoder = genai.GenAIDecoder(opened.model, wanted.size)
+    decoder.is_reproducible = company.reads_alike(decoder)
+    decoder.free(0)
     return Opened(decoder, GENAI, genai.version(), opened.provider, opened.fallbacks)
 
 

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from hutch.core.errors import BadInput, EngineFailed
+from hutch.engines.onnx import company
 from hutch.engines.onnx.providers import reason_of
 from hutch.formats import genai_config
 
@@ -99,7 +100,9 @@ class Decoder:
         self._to_fetches = ort.RunOptions()
         self._to_fetches.only_execute_path_to_fetches = True  # the head is left out where no logits are bound
         self._check_in_place()
-        self.min_rows, self.is_reproducible = self._check_company()
+        least = company.least_rows(self)
+        self.min_rows = least or 1
+        self.is_reproducible = least is not None and company.reads_alike(self)
         for row in range(num_rows):
             self.free(row)
 
@@ -148,6 +151,12 @@ class Decoder:
             kept = ours.copy()
             ours[:] = theirs
             theirs[:] = kept
+
+    def copy(self, row: int, other: int, num_tokens: int) -> bool:
+        """Put a row's first tokens into another one too."""
+        for each in self._caches:
+            each.array[other, :, :num_tokens] = each.array[row, :, :num_tokens]
+        return True
 
     def free(self, row: int) -> None:
         """Give a row's memory back to the system."""
@@ -220,19 +229,6 @@ class Decoder:
                     f"the graph does not write {past} in place",
                     hint="Hutch's own runner needs GroupQueryAttention with a shared past and present buffer.",
                 )
-
-    def _check_company(self) -> tuple[int, bool]:
-        """How many rows a step needs at least so that others make no difference, and whether they then make none.
-
-        Kernels for one row may round otherwise than those for several.
-        """
-        sizes = sorted({1, 2, 3, 4, self.num_rows} & set(range(1, self.num_rows + 1)))
-        found = {num: self.decode(0, [1] * num, [0] * num).copy() for num in sizes}
-        for least in sizes[:2]:
-            same = found[least][0]
-            if all(np.array_equal(row, same) for num in sizes if num >= least for row in found[num]):
-                return least, True
-        return 1, False
 
 
 def _layers(names: Mapping[str, str], inputs: set[str], outputs: set[str]) -> list[tuple[str, str]]:

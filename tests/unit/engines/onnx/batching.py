@@ -62,6 +62,12 @@ class Counting:
         self.calls.append(("swap", row, other))
         self.held[[row, other], :num_tokens] = self.held[[other, row], :num_tokens]
 
+    def copy(self, row: int, other: int, num_tokens: int) -> bool:
+        """Put a row's tokens into another."""
+        self.calls.append(("copy", row, num_tokens))
+        self.held[other, :num_tokens] = self.held[row, :num_tokens]
+        return True
+
     def free(self, row: int) -> None:
         """Forget a row."""
         self.freed.append(row)
@@ -100,6 +106,7 @@ class Told:
     events: list[Event] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     cancel: Callable[[], None] = lambda: None
+    order: Order | None = None
 
     @property
     def tokens(self) -> list[int]:
@@ -142,7 +149,8 @@ class Asker:
         stops = order.pop("stops", ())
         output = Output(cast("Tokens", Letters()), stops)
         sampler = order.pop("sampler", None) or Sampler(SamplingParams(temperature=0), self._vocab_size)
-        told.cancel = self.batch.submit(Order(prompt, sampler, output, self._eos, number, **order), told.hear)
+        told.order = Order(prompt, sampler, output, self._eos, number, **order)
+        told.cancel = self.batch.submit(told.order, told.hear)
         return told
 
 

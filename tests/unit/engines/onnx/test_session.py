@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxruntime.quantization import quantize_dynamic
 
 from hutch.core.errors import BadInput, EngineFailed
 from hutch.engines.onnx.session import Decoder
@@ -103,6 +104,20 @@ def test_a_row_s_logits_are_the_same_bits_in_any_company(decoder: Decoder) -> No
             found = decoder.decode(first, [9 + row for row in rows], [len(texts[row]) for row in rows])
             for row in rows:
                 assert np.array_equal(found[row - first], alone[row][0]), (first, last, row)
+
+
+def test_activations_that_are_scaled_over_a_whole_batch_are_found_to_depend_on_it(tmp_path: Path) -> None:
+    config_of_it = config(tmp_path / "model")
+    onnx.save(onnx_files.llama(SHAPE), tmp_path / "floats.onnx")
+    quantize_dynamic(
+        tmp_path / "floats.onnx",
+        tmp_path / "dynamic.onnx",
+        op_types_to_quantize=["MatMul"],
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
+    opened = ort.InferenceSession(tmp_path / "dynamic.onnx", providers=["CPUExecutionProvider"])
+    made = Decoder(opened, config_of_it, NUM_ROWS, NUM_CTX)
+    assert (made.min_rows, made.is_reproducible) == (1, False)
 
 
 def test_decoding_says_what_reading_says(decoder: Decoder) -> None:
