@@ -11,6 +11,7 @@ from hutch.runtime.backend import LocalBackend
 from hutch.runtime.hardware import Inventory
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.security.authn import Authenticator, Open, first_key
 from hutch.store.local import local_store
@@ -28,6 +29,7 @@ class App:
     new_key: str = ""
     inventory: Inventory = field(default_factory=Inventory)
     counters: Counters = field(default_factory=Counters)
+    terms: TermsTable = field(default_factory=TermsTable)
 
 
 def build(settings: Settings, address: places.Address) -> App:
@@ -41,9 +43,8 @@ def build(settings: Settings, address: places.Address) -> App:
         except BaseException:
             sockets.close()
             raise
-    inventory = Inventory()
-    counters = Counters()
-    scheduler = Scheduler(store, settings, sockets, inventory, counters.heard)
+    inventory, terms, counters = Inventory(), TermsTable(), Counters()
+    scheduler = Scheduler(store, settings, sockets, inventory, terms, listener=counters.heard)
     local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
     backend = MeasuredBackend(local, counters)
-    return App(settings, store, backend, authenticator, new_key, inventory, counters)
+    return App(settings, store, backend, authenticator, new_key, inventory, counters, terms)

@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from hutch import places
+from hutch.core.deployment import DEFAULT_PORT
 from hutch.core.durations import FOREVER, parse_keep_alive_s
 from hutch.core.errors import BadInput
 from hutch.core.hardware import parse_hardware
@@ -86,6 +87,8 @@ _OTHER_PREFIXES = {
     "registry": ("HUTCH",),
     "hardware": ("HUTCH", "FOUNDRY"),
     "onnx_runner": ("HUTCH",),
+    "preload": ("HUTCH",),
+    "preload_port": ("HUTCH",),
 }  # OLLAMA_AUTH steers Ollama's clients
 
 
@@ -120,6 +123,10 @@ class Settings(BaseSettings):
     knowledge_model: Annotated[str, BeforeValidator(_model_name)] = (
         ""  # ranks passages of documents by meaning; "": the smallest embedding model that is there
     )
+    preload: Annotated[str, BeforeValidator(_model_name)] = (
+        ""  # a model to fetch, to load and to serve on preload_port when the server starts
+    )
+    preload_port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_PORT
     catalog: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_catalogs)
     ] = ()  # files and addresses that are laid over Hutch's own, each over those before it
@@ -177,7 +184,8 @@ def variables(name: str) -> tuple[str, ...]:
     """The variables that set it, the strongest first."""
     names = (name, *_OTHER_NAMES.get(name, ()))
     prefixes = _OTHER_PREFIXES.get(name, ("HUTCH", "OLLAMA"))
-    return tuple(f"{prefix}_{each.upper()}" for prefix in prefixes for each in names)
+    own = tuple(f"{prefix}_{each.upper()}" for prefix in prefixes for each in names)
+    return (*own, *places.FOUNDRY_VARIABLES.get(name, ()))
 
 
 def origins() -> dict[str, str]:

@@ -18,6 +18,7 @@ CLIENT_VARIABLES = {
     "NOHISTORY": ("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY"),
     "EDITOR": ("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"),
 }
+FOUNDRY_VARIABLES = {"preload": ("FOUNDRY_MODEL",), "preload_port": ("FOUNDRY_PORT",)}
 GPU_LAYERS = (
     "HUTCH_GPU_LAYERS",
     "OLLAMA_GPU_LAYERS",
@@ -196,6 +197,8 @@ _FOR_THE_SERVER = (
     "NUM_THREAD",
     "ONNX_RUNNER",
     "ORIGINS",
+    "PRELOAD",
+    "PRELOAD_PORT",
     "REGISTRY",
 )
 _FOR_ITS_DEVICES = (
@@ -212,10 +215,16 @@ def server_settings() -> dict[str, str]:
     """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
     theirs = [
-        f"OLLAMA_{name}" for name in ("AUTH", "CATALOG", "HARDWARE", "ONNX_RUNNER", "REGISTRY")
+        f"OLLAMA_{name}"
+        for name in ("AUTH", "CATALOG", "HARDWARE", "ONNX_RUNNER", "PRELOAD", "PRELOAD_PORT", "REGISTRY")
     ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
-    named = (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
+    foundrys = (name for names in FOUNDRY_VARIABLES.values() for name in names if variable(name))
+    named = (
+        *(name for name in ours if variable(name) and name not in theirs),
+        *foundrys,
+        *device_variables(),
+    )
     return {name: os.environ[name] for name in named}
 
 

@@ -33,11 +33,11 @@ class HttpServer:
         """POST, and read one JSON object."""
         return http.ask("POST", path, body)
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: Mapping[str, Any], method: str = "POST") -> Iterator[dict[str, Any]]:
         """POST, and read an object a line. Raises what a line with `error` tells; closing it cancels."""
         address = places.server_address().for_client
         try:
-            with _client(address) as client, client.stream("POST", address.url + path, json=body) as response:
+            with _client(address) as client, client.stream(method, address.url + path, json=body) as response:
                 if response.status_code >= 400:
                     raise http.error_of(response.status_code, response.read())
                 yield from _objects(_lines(response.iter_bytes()))

@@ -38,17 +38,22 @@ class Check(NamedTuple):
 def doctor(args: argparse.Namespace) -> int:
     """Look at everything. The exit code is 1 where something fails."""
     found: list[Check] = []
-    for look in _LOOKS:
-        for check in look():
-            found.append(check)
-            if not args.json:
-                plain.out(f"{check.status:<5} {check.name}: {check.message}")
-                if check.next_step:
-                    plain.out(f"      → {check.next_step}")
-                sys.stdout.flush()
+    for check in checks():
+        found.append(check)
+        if not args.json:
+            plain.out(f"{check.status:<5} {check.name}: {check.message}")
+            if check.next_step:
+                plain.out(f"      → {check.next_step}")
+            sys.stdout.flush()
     if args.json:
         print(json.dumps({"checks": [check._asdict() for check in found]}, indent=2))
     return int(any(check.status == "fail" for check in found))
+
+
+def checks() -> Iterator[Check]:
+    """Look at everything."""
+    for look in _LOOKS:
+        yield from look()
 
 
 def _versions() -> Iterator[Check]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from hutch.core.errors import NotBuilt
 
 _SAME = {
+    ("model", "list"): "models list",
+    ("model", "info"): "show",
     ("model", "run"): "run",
     ("model", "download"): "pull",
     ("model", "unload"): "stop",
@@ -13,10 +15,9 @@ _SAME = {
     ("cache", "remove"): "rm",
     ("cache", "rm"): "rm",
     ("service", "ps"): "ps",
+    ("service", "start"): "serve",
 }
-
-
-_OWN = ("models",)  # commands that Hutch has under the same name
+_OWN = ("init", "models", "deploy")  # commands that Hutch has under the same name
 
 
 def translated(words: Sequence[str]) -> list[str]:
@@ -27,7 +28,7 @@ def translated(words: Sequence[str]) -> list[str]:
     if command is None:
         said = " ".join(words[:2])
         raise NotBuilt(f"foundry-local {said}: not built yet", hint="Run 'foundry-local --help' for what is.")
-    return [command, *words[2:]]
+    return [*command.split(), *words[2:]]
 
 
 def overview() -> str:
@@ -35,4 +36,5 @@ def overview() -> str:
     rows = (
         f"  {' '.join(pair):<15} the same as 'hutch {command}'" for pair, command in sorted(_SAME.items())
     )
-    return "\n".join(["Hutch, called as foundry-local. These commands work:", "", *rows, "  --version"])
+    own = (f"  {command:<15} the same as 'hutch {command}'" for command in _OWN)
+    return "\n".join(["Hutch, called as foundry-local. These commands work:", "", *own, *rows, "  --version"])

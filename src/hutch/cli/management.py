@@ -2,6 +2,13 @@
 
 from hutch.cli.command import INSECURE, JSON, MODEL, PREFIX, Command, arg, flag
 
+INIT = Command(
+    "init",
+    "hutch.cli.init:init",
+    "Check this machine, write a file of settings, and suggest a model",
+    (flag("--json", help="print what was found as JSON"),),
+)
+
 MODELS = Command(
     "models",
     "hutch.cli.models:list_models",
@@ -34,6 +41,17 @@ MODELS = Command(
                 INSECURE,
             ),
         ),
+        Command(
+            "test",
+            "hutch.cli.model_test:test",
+            "Ask a model something, and say whether it passed",
+            (
+                MODEL,
+                flag("--benchmark", help="time it: first token, decode, prefill, several at once, memory"),
+                arg("--picture", metavar="FILE.svg", help="where the benchmark's picture goes"),
+                flag("--json", help="print the figures as JSON"),
+            ),
+        ),
     ),
 )
 
@@ -44,4 +62,24 @@ METRICS = Command(
     (flag("--scrape-config", help="print a configuration for Prometheus instead"),),
 )
 
-MANAGEMENT = (MODELS, METRICS)
+
+DEPLOY = Command(
+    "deploy",
+    "hutch.cli.deploy:deploy",
+    "Serve a model on a port of its own, as a file says",
+    (
+        arg(
+            "action",
+            nargs="?",
+            default="apply",
+            choices=("apply", "list", "remove", "rollback"),
+            help="apply a file (the default), list deployments, remove one, or go back to the one before",
+        ),
+        arg("port", metavar="PORT", nargs="?", type=int, help="which one to remove or to roll back"),
+        arg("--config", metavar="FILE", action="append", help="the deployment in JSON; may be given twice"),
+        flag("--dry-run", help="show what would change, and change nothing"),
+        flag("--json", help="print changes, deployments and figures as JSON"),
+    ),
+)
+
+MANAGEMENT = (INIT, MODELS, DEPLOY, METRICS)

@@ -29,3 +29,5 @@ class Action(enum.StrEnum):
     SEE_RUNNING = "running.see"
     SEE_HARDWARE = "hardware.see"
     SEE_METRICS = "metrics.see"
+    SEE_DEPLOYMENTS = "deployments.see"
+    DEPLOY = "deployments.write"

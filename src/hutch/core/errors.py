@@ -11,6 +11,7 @@ HutchError                                                  500  exit 1
     Forbidden       this principal may not                  403  exit 3
   NotFound          no such model or blob                   404  exit 4
   Conflict          the name is taken, or in use            409  exit 5
+    RolledBack      a deployment that did not become ready  409  exit 5
   NoRoom            disk or memory does not suffice         507  exit 6
   SourceFailed      a place to pull from did not deliver    502  exit 7
   EngineFailed      a worker died, or cannot load           502  exit 8
@@ -108,6 +109,12 @@ class Conflict(HutchError):
     code = "conflict"
     http_status = 409
     exit_code = 5
+
+
+class RolledBack(Conflict):
+    """A deployment did not become ready, and what was there before is there again."""
+
+    code = "rolled_back"
 
 
 class NoRoom(HutchError):

@@ -14,6 +14,7 @@ from hutch.core.durations import FOREVER
 from hutch.core.errors import EngineFailed, HutchError
 from hutch.core.events import Listener, WorkerDied, unheard
 from hutch.engines.protocol import LaunchPlan
+from hutch.runtime import terms
 from hutch.runtime.conversation import Voice
 from hutch.runtime.onnx_launch import RanOn
 from hutch.runtime.slots import SlotPool
@@ -53,6 +54,7 @@ class LoadedModel:
         self.idle_since = time.monotonic()
         self.memory_bytes = 0
         self.vram_bytes = 0  # at most, by the plan
+        self.terms = terms.NONE
         self.worker: Worker | None = None
         self.ran_on: RanOn | None = None  # of an ONNX model: what runs it
         self._sockets = sockets

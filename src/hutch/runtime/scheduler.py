@@ -37,6 +37,7 @@ from hutch.runtime.onnx_launch import RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
+from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.store import installed, laid_out
 
@@ -64,10 +65,13 @@ class Scheduler:
         settings: Settings,
         sockets: SocketFolder,
         inventory: Inventory | None = None,
+        terms: TermsTable | None = None,
+        *,
         listener: Listener = unheard,
     ) -> None:
         self._library = library
         self._inventory = inventory or Inventory()
+        self._terms = terms or TermsTable()
         self._settings = settings
         self._sockets = sockets
         self._listener = listener
@@ -84,6 +88,12 @@ class Scheduler:
         Who does not wait gets Busy where a load, or the use of another model, would have to end first.
         """
         began = time.monotonic()
+        terms = self._terms.of(name)
+        name, options, keep_alive_s = (
+            terms.variant or name,
+            terms.asked(options),
+            terms.keep_alive_s(keep_alive_s),
+        )
         loaded = self._current(name, options)
         if loaded is None:
             loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
@@ -96,6 +106,7 @@ class Scheduler:
 
     async def unload(self, name: ModelName) -> bool:
         """Let a model go: at once, or where requests still use it, when they are done. Says whether it was loaded."""
+        name = self._terms.of(name).variant or name
         loaded = self._residents.named(name)
         if loaded is None:
             self._library.stamp(name)  # raises NotFound: a name that stands for nothing is not "unloaded"
@@ -125,7 +136,7 @@ class Scheduler:
         if loaded is None or loaded.state not in (WorkerState.READY, WorkerState.STARTING):
             return None
         own = split_options(loaded.voice.model.parameters)[1]
-        is_same = loaded.stamp == self._library.stamp(name)
+        is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == self._terms.of(name)
         if not is_same or not serves(loaded.plan, options.over(own)):
             return None
         _log_passed_over(name, passed_over(loaded.plan, options))
@@ -177,7 +188,8 @@ class Scheduler:
         _check_runs(model)
         facts = await asyncio.to_thread(headers.facts, model)
         files = await asyncio.to_thread(beside.read, model, facts)
-        plan = launch_plan(model, facts, options, self._settings)
+        terms = self._terms.of(name)
+        plan = terms.applied(launch_plan(model, facts, options, self._settings), facts)
         if plan.engine == "llama.cpp":
             binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
             plan = replace(plan, binary=binary)
@@ -197,14 +209,14 @@ class Scheduler:
         _log.debug("plan of %s: %s", model.name.short, plan)
         own = split_options(model.parameters)[1]
         _log_passed_over(model.name, passed_over(plan, options.over(own), self._settings))
-        slots = SlotPool(plan.num_slots, self._settings.max_queue)
+        slots = SlotPool(plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp, listener=self._listener)
         if on_hardware is not None:
             loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
-        loaded.memory_bytes = need_bytes
+        loaded.memory_bytes, loaded.terms = need_bytes, terms
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
         loaded.begin(self._settings.keep_alive if keep_alive_s is None else keep_alive_s)
@@ -291,6 +303,7 @@ def _resident(loaded: LoadedModel) -> Resident:
         loaded.num_users > 0 or loaded.state is WorkerState.STOPPING,
         idle_s,
         size_bytes / _RELOAD_BYTES_PER_S,
+        loaded.terms.is_pinned,
     )
 
 

@@ -63,6 +63,7 @@ async def answer(
     shares = _may_share(job, loaded.plan)
     done = 0
     async with loaded.slots.lease(who, job.prompt) as lease:
+        lease = replace(lease, reuse=lease.reuse and loaded.terms.keeps_prefixes)  # noqa: PLW2901
         while done < request.num_choices:  # the prompt is in the slot now: no choice reads it anew
             with loaded.slots.also(request.num_choices - done - 1 if shares else 0) as more:
                 turn = Turn(lease, done, more)
