@@ -1,15 +1,13 @@
-"""Texts as an encoder's tokens, by the tokenizer.json of its folder: checked, and beside the event loop where they are long."""
+"""Texts as an encoder's tokens: checked, and beside the event loop where they are long."""
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import tokenizers
 
 from hutch.core.errors import BadInput, ContextExceeded
 from hutch.engines.onnx.encoder import Text
-from hutch.engines.onnx.text import read_tokenizer
 
 MAX_TEXTS = 4096
 _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some milliseconds
@@ -18,9 +16,8 @@ _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some 
 class EncoderTokens:
     """The tokenizer of one encoder, which takes texts of at most `max_tokens`."""
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
-        """Load the tokenizer at `path`. Raises FormatError."""
-        self._tokenizer = read_tokenizer(path)
+    def __init__(self, tokenizer: tokenizers.Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
         self._vocabulary = self._tokenizer.get_vocab_size()
         self._max_tokens = max_tokens
 

@@ -5,8 +5,9 @@ What it raises is a HutchError, which the server turns into a reply.
 
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
+
+from tokenizers import Tokenizer
 
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.engines.onnx.encoder import Encoder, Text
@@ -20,12 +21,12 @@ JsonDict = dict[str, Any]
 class EncoderWire:
     """The routes of one encoder."""
 
-    def __init__(self, encoder: Encoder, folder: Path, num_ctx: int | None = None) -> None:
-        """Load the tokenizer in `folder`; `num_ctx` may make texts shorter than the model takes. Raises FormatError."""
+    def __init__(self, encoder: Encoder, tokenizer: Tokenizer, num_ctx: int | None = None) -> None:
+        """`num_ctx` may make texts shorter than the model takes."""
         self._encoder = encoder
         self._batch = EncoderBatch(encoder)
         self._max_tokens = min(num_ctx or encoder.config.max_tokens, encoder.config.max_tokens)
-        self._tokens = EncoderTokens(folder / "tokenizer.json", self._max_tokens)
+        self._tokens = EncoderTokens(tokenizer, self._max_tokens)
         self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
             "/v1/embeddings": self._embeddings,
             "/embeddings": self._embeddings,

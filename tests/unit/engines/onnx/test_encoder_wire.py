@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from hutch.core.errors import FormatError
 from hutch.engines.onnx.encoder import Encoder
+from hutch.engines.onnx.encoder_model import of_folder
 from hutch.engines.onnx.encoder_wire import EncoderWire
 from tests.encoder_server import app
 from tests.onnx_encoders import CLS, POSITIONS, SEP, WORDS, Tiny, encoder
@@ -24,7 +25,8 @@ class Asked:
 
     def __init__(self, tiny: Tiny) -> None:
         self.tiny = tiny
-        self.wire = EncoderWire(Encoder(tiny.folder, num_thread=1), tiny.folder)
+        model = of_folder(tiny.folder)
+        self.wire = EncoderWire(Encoder(model, num_thread=1), model.tokenizer)
         self._client = TestClient(app(self.wire))
 
     def post(self, path: str, body: object) -> tuple[int, Any]:
@@ -179,8 +181,7 @@ def test_it_tells_what_it_is(embedder: Asked) -> None:
 
 
 def test_a_tokenizer_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    tiny = encoder(tmp_path)
-    model = Encoder(tmp_path, num_thread=1)
+    encoder(tmp_path)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordPiece"}}))
     with pytest.raises(FormatError, match=r"tokenizer.json is no tokenizer"):
-        EncoderWire(model, tiny.folder)
+        of_folder(tmp_path)
