@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import tokenizers
@@ -72,15 +73,32 @@ class EncoderTokens:
             pairs.append(_text(self._tokenizer.post_process(asked, document)))
         return pairs
 
-    async def encoded(self, texts: Sequence[str], *, add_special: bool = True) -> list[tokenizers.Encoding]:
+    async def encoded(
+        self, texts: Sequence[str], *, add_special: bool = True, parse_special: bool = True
+    ) -> list[tokenizers.Encoding]:
+        """The texts apart. `parse_special`: names of special tokens in them are those tokens; else they are plain text."""
+        tokenizer = self._tokenizer if parse_special else self._literal
+
         def encode() -> list[tokenizers.Encoding]:
-            return self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
+            return tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
 
         return encode() if sum(map(len, texts)) < _LONG else await asyncio.to_thread(encode)
 
     def decoded(self, ids: Sequence[int]) -> str:
         """The text of tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The tokens that open and close a text; empty where there is none."""
+        found = self._tokenizer.encode("").tokens
+        return (found[0], found[-1]) if len(found) == 2 else ("", "")
+
+    @cached_property
+    def _literal(self) -> tokenizers.Tokenizer:
+        tokenizer = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.encode_special_tokens = True
+        return tokenizer
 
 
 def _text(encoded: tokenizers.Encoding) -> Text:

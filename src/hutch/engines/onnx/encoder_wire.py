@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from tokenizers import Tokenizer
 
-from hutch.core.errors import BadInput, NotBuilt
+from hutch.core.errors import BadInput
 from hutch.engines.onnx.encoder import Encoder, Text
 from hutch.engines.onnx.encoder_batch import EncoderBatch
 from hutch.engines.onnx.encoder_tokens import MAX_TEXTS, EncoderTokens
@@ -87,9 +87,11 @@ class EncoderWire:
         content = body.get("content", "")
         if not isinstance(content, str):
             raise BadInput("content: a text is needed", param="content")
-        if body.get("parse_special") is False:
-            raise NotBuilt("parse_special: false is not built for encoders", param="parse_special")
-        (encoded,) = await self._tokens.encoded([content], add_special=body.get("add_special") is True)
+        special = {
+            "add_special": body.get("add_special") is True,
+            "parse_special": body.get("parse_special") is not False,
+        }
+        (encoded,) = await self._tokens.encoded([content], **special)
         if body.get("with_pieces") is True:
             pieces = zip(encoded.ids, encoded.tokens, strict=True)
             return {"tokens": [{"id": token, "piece": piece} for token, piece in pieces]}
@@ -100,12 +102,13 @@ class EncoderWire:
         return {"content": self._tokens.decoded(ids)}
 
     def _props(self) -> JsonDict:
+        opening, closing = self._tokens.around
         return {
             "default_generation_settings": {"n_ctx": self._max_tokens},
             "total_slots": 1,
             "media_marker": "",
-            "bos_token": "",
-            "eos_token": "",
+            "bos_token": opening,
+            "eos_token": closing,
             "pooling_type": "rank" if self._encoder.config.is_reranker else self._encoder.config.pooling,
             "engine": self._encoder.report,
         }

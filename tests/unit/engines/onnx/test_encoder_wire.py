@@ -108,7 +108,12 @@ def test_tokens_are_told_without_the_cut_and_the_padding_of_the_file(embedder: A
     assert pieces == [{"id": A, "piece": "a"}, {"id": WORDS.index("##b"), "piece": "##b"}]
     assert embedder.post("/detokenize", {"tokens": [A, WORDS.index("##b"), B]})[1] == {"content": "ab b"}
     assert embedder.post("/tokenize", {"content": 4})[0] == 400
-    assert embedder.post("/tokenize", {"content": "a", "parse_special": False})[0] == 400
+    named, spelt = (
+        embedder.post("/tokenize", {"content": "[SEP]", "parse_special": parse})[1]["tokens"]
+        for parse in (True, False)
+    )
+    assert named == [SEP]
+    assert SEP not in spelt
 
 
 def test_a_long_text_is_taken_apart_beside_the_event_loop(embedder: Asked) -> None:
@@ -177,6 +182,7 @@ def test_it_tells_what_it_is(embedder: Asked) -> None:
     props = embedder.get("/props")
     assert props["default_generation_settings"]["n_ctx"] == POSITIONS
     assert props["engine"]["providers"] == ["cpu"]
+    assert (props["bos_token"], props["eos_token"]) == ("[CLS]", "[SEP]")
     assert embedder.get("/slots") == [{"id": 0, "n_ctx": POSITIONS, "is_processing": False}]
 
 
