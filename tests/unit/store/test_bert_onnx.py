@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,13 @@ def test_a_file_that_is_cut_off_leaves_nothing_behind(folder: Path, tmp_path: Pa
     with pytest.raises(HutchError):
         bert_to_onnx(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_vocabulary_without_its_own_marks_is_refused(folder: Path, tmp_path: Path) -> None:
+    files = {each.name: each for each in folder.iterdir() if each.is_file()}
+    made = architectures.converted(files)
+    entries = {key: value for key, value in made.entries.items() if not key.endswith("bos_token_id")}
+    with (tmp_path / "x.gguf").open("wb") as file:
+        file.writelines(replace(made, entries=entries).pieces())
+    with pytest.raises(FormatError, match=r"bos_token_id is 101; the model has 8 tokens"):
+        of_gguf(tmp_path / "x.gguf")
