@@ -88,6 +88,16 @@ class EncoderTokens:
         """The text of tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def pieces(self, encoded: tokenizers.Encoding) -> list[str]:
+        """What each token of a text stands for. WordPiece tells a word's begin by what goes on: `a ##b` is ` ab`."""
+        if not isinstance(self._tokenizer.model, tokenizers.models.WordPiece):
+            return list(encoded.tokens)
+        special = self._tokenizer.get_added_tokens_decoder()
+        return [
+            piece if index in special else piece[2:] if piece.startswith("##") else f" {piece}"
+            for index, piece in zip(encoded.ids, encoded.tokens, strict=True)
+        ]
+
     @property
     def around(self) -> tuple[str, str]:
         """The tokens that open and close a text; empty where there is none."""

@@ -94,7 +94,7 @@ class EncoderWire:
         }
         (encoded,) = await self._tokens.encoded([content], **special)
         if body.get("with_pieces") is True:
-            pieces = zip(encoded.ids, encoded.tokens, strict=True)
+            pieces = zip(encoded.ids, self._tokens.pieces(encoded), strict=True)
             return {"tokens": [{"id": token, "piece": piece} for token, piece in pieces]}
         return {"tokens": encoded.ids}
 
