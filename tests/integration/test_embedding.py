@@ -75,11 +75,6 @@ def test_a_batch_gives_each_text_the_vector_that_it_has_alone(embedder: Server) 
         assert _cosine(alone, vector) > 0.9999
 
 
-def test_thousands_of_texts_fit_into_one_request(embedder: Server) -> None:
-    reply = embedder.post("/api/embed", {"model": MODEL, "input": ["a"] * 5000})[1]
-    assert (len(reply["embeddings"]), reply["prompt_eval_count"]) == (5000, 15_000)
-
-
 def test_what_is_too_long_is_cut_or_refused_with_its_place(embedder: Server) -> None:
     long = "word " * 500
     cut = embedder.post("/api/embed", {"model": MODEL, "input": long})[1]

@@ -10,7 +10,7 @@ import tokenizers
 from hutch.core.errors import BadInput, ContextExceeded
 from hutch.engines.onnx.encoder import Text
 
-MAX_TEXTS = 1 << 16  # of one request: their vectors are written as one reply
+MAX_TEXTS = 4096
 _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some milliseconds
 
 

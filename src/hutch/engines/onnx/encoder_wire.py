@@ -12,11 +12,10 @@ from tokenizers import Tokenizer
 from hutch.core.errors import BadInput
 from hutch.engines.onnx.encoder import Encoder, Text
 from hutch.engines.onnx.encoder_batch import EncoderBatch
-from hutch.engines.onnx.encoder_tokens import EncoderTokens
+from hutch.engines.onnx.encoder_tokens import MAX_TEXTS, EncoderTokens
 from hutch.formats.ggml_numbers import Floats
 
 JsonDict = dict[str, Any]
-_MAX_DOCUMENTS = 4096
 
 
 class EncoderWire:
@@ -74,8 +73,8 @@ class EncoderWire:
             raise BadInput("query: a text is needed", param="query")
         if not isinstance(documents, list) or not all(isinstance(each, str) for each in documents):
             raise BadInput("documents: a list of texts is needed", param="documents")
-        if not 0 < len(documents) <= _MAX_DOCUMENTS:
-            raise BadInput(f"documents: 1 to {_MAX_DOCUMENTS} are needed", param="documents")
+        if not 0 < len(documents) <= MAX_TEXTS:
+            raise BadInput(f"documents: 1 to {MAX_TEXTS} are needed", param="documents")
         if top_n is not None and (type(top_n) is not int or top_n < 1):
             raise BadInput("top_n: a positive integer is needed", param="top_n")
         pairs = await self._tokens.pairs(query, documents)
