@@ -149,7 +149,9 @@ def _options(num_thread: int, weights: Mapping[str, Floats]) -> onnxruntime.Sess
         options.add_external_initializers(list(weights), values)
     options.intra_op_num_threads = num_thread
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # between two runs the cores are the front's
+    options.add_session_config_entry(
+        "session.force_spinning_stop", "1"
+    )  # between two runs the cores are the front's
     options.log_severity_level = 3  # it warns of every node that it folds
     return options
 
