@@ -36,8 +36,10 @@ ENGINE_DEFAULTS = Sampling(
 _LEAST_LOGPROB = -104.0
 
 # llguidance lets any white space stand between the signs of JSON, and a small model may write nothing else to the end of
-# its answer. These are the bounds of llama.cpp's own grammars.
-_SPACED: Mapping[str, Any] = {"x-guidance": {"whitespace_pattern": "( |\\n{1,2}[ \\t]{0,20})?"}}
+# its answer. So JSON is written in one line, as OpenAI's is.
+_IN_A_LINE: Mapping[str, Any] = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+}
 
 CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template, and parses the answer by it
 RENDER_PATH = "/apply-template"  # the engine renders the file's template, and no more
@@ -64,7 +66,7 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
     elif request.response_format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.response_format is not None:
-        schema = {**_SPACED, **request.response_format}
+        schema = {**_IN_A_LINE, **request.response_format}
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
     return body
 
@@ -91,7 +93,7 @@ def completion_body(
         body["grammar"] = request.response_format.grammar
     elif request.response_format is not None:
         schema = {"type": "object"} if request.response_format == "json" else request.response_format
-        body["json_schema"] = {**_SPACED, **schema}
+        body["json_schema"] = {**_IN_A_LINE, **schema}
     return body
 
 
