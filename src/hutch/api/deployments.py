@@ -100,7 +100,7 @@ class Deployments:
 
 def _port(call: Call) -> int:
     text = call.request.path_params["port"]
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 65535):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535):
         raise BadInput("the path names no port", hint="Write /api/deployments/8080.")
     return int(text)
 

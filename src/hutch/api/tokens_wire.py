@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from hutch.api.limits import MAX_MESSAGES, checked_token_ids
+from hutch.api.limits import MAX_MESSAGES, MAX_TEXT_CHARS, MAX_TOKENS, checked_token_ids
 from hutch.api.openai_wire import ChatBody, ChatMessage, JsonDict
 from hutch.api.route import Wire
 from hutch.core.chat import GenerateRequest
@@ -72,11 +72,11 @@ class _Conversation(ModelBody):
 class TokenizeBody(_Conversation):
     """`POST /tokenize`: llama.cpp's with `content`, vLLM's with `prompt` or `messages`."""
 
-    content: str | None = None
+    content: str | None = Field(None, max_length=MAX_TEXT_CHARS)
     add_special: bool | None = None
     parse_special: bool | None = None
     with_pieces: bool | None = None
-    prompt: str | None = None
+    prompt: str | None = Field(None, max_length=MAX_TEXT_CHARS)
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
@@ -103,7 +103,7 @@ class TokenizeBody(_Conversation):
 class DetokenizeBody(ModelBody):
     """`POST /detokenize`."""
 
-    tokens: list[int]
+    tokens: list[int] = Field(max_length=MAX_TOKENS)
 
     def checked(self) -> tuple[int, ...]:
         """The tokens. Raises BadInput for numbers that are no tokens of any model."""

@@ -122,7 +122,7 @@ def _finish(args: argparse.Namespace, report: Told, wanted: Deployment, *, is_ne
 
 def _url(port: int) -> str:
     address = places.server_address().for_client
-    return f"{address.scheme}://{address.host}:{port}"
+    return places.Address(address.scheme, address.host, port).url
 
 
 def _read(paths: Iterable[Path], known: list[Told]) -> Deployment:
