@@ -167,8 +167,9 @@ def _loaded(name: str) -> Json:
     """What `/api/ps` tells of it, or of the variant that a deployment loads in its place."""
     wanted = ModelName.parse(name)
     deployed = http.ask("GET", "/api/deployments")["deployments"]
-    variants = [each["variant"] for each in deployed if wanted.same_as(ModelName.parse(each["model"]))]
-    names = (wanted, *(ModelName.parse(variant) for variant in variants if variant))
+    replaced = [each for each in deployed if each["variant"]]
+    variants = [each["variant"] for each in replaced if wanted.same_as(ModelName.parse(each["model"]))]
+    names = (wanted, *(ModelName.parse(variant) for variant in variants))
     for row in http.ask("GET", "/api/ps")["models"]:
         if any(ModelName.parse(row["name"]).same_as(each) for each in names):
             return dict(row)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from hutch.core.errors import BadInput, FormatError
+from hutch.core.errors import BadInput, Damaged
 from hutch.core.names import ModelName
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.store import layout
@@ -42,7 +42,7 @@ class Layer(NamedTuple):
 
 
 def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
-    """Read our catalog, with others over it in their order, and the user's file over all. Raises FormatError."""
+    """Read our catalog, with others over it in their order, and the user's file over all. Raises Damaged."""
     merged = Layer({})
     for path in _OURS:
         merged = _over(merged, read(path, is_ours=True))
@@ -54,22 +54,22 @@ def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
 
 
 def read(path: Path, *, is_ours: bool = False) -> Layer:
-    """Read one file. Raises FormatError."""
+    """Read one file. Raises Damaged."""
     try:
         data = layout.read_bounded(path, MAX_CATALOG_BYTES)
     except OSError as problem:
         hint = "Look at the setting catalog." if not is_ours else "Install Hutch again."
-        raise FormatError(f"{path}: {problem.strerror}", hint=hint) from None
+        raise Damaged(f"{path}: {problem.strerror}", hint=hint) from None
     return parse(data, str(path), is_ours=is_ours)
 
 
 def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
-    """Read the text of a catalog. `where` is the file or address that errors name. Raises FormatError."""
+    """Read the text of a catalog. `where` is the file or address that errors name. Raises Damaged."""
     try:
         text = data.decode()
         document = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
-        raise FormatError(f"{where}: {problem}", hint=_HINT) from None
+        raise Damaged(f"{where}: {problem}", hint=_HINT) from None
     listed = document.pop(_CARDS, [])
     if not isinstance(listed, list) or len(listed) > _MAX_CARDS:
         raise _wrong(text, where, (_CARDS,), f"{_CARDS} must be a list of at most {_MAX_CARDS} tables")
@@ -98,7 +98,7 @@ def _over(below: Layer, above: Layer) -> Layer:
         for variant in card.variants:
             if variant.entry is not None and variant.entry not in entries:
                 where = f"{card.origin}: " if card.origin else ""
-                raise FormatError(
+                raise Damaged(
                     f"{where}{card.names[0].short}: {variant.tag}: there is no entry {variant.entry.short}",
                     hint=_HINT,
                 )
@@ -274,5 +274,5 @@ def _first(problem: ValidationError) -> tuple[list[str | int], str]:
     return place, f"{named}: {what}" if named else what
 
 
-def _wrong(text: str, where: str, place: Sequence[str | int], what: str) -> FormatError:
-    return FormatError(f"{where}: line {line_of(text, place)}: {what}", hint=_HINT)
+def _wrong(text: str, where: str, place: Sequence[str | int], what: str) -> Damaged:
+    return Damaged(f"{where}: line {line_of(text, place)}: {what}", hint=_HINT)
