@@ -7,7 +7,7 @@ from pydantic import Field
 
 from hutch.api.limits import MAX_MESSAGES, MAX_TEXT_CHARS, MAX_TOKENS, checked_token_ids
 from hutch.api.openai_wire import ChatBody, ChatMessage, JsonDict
-from hutch.api.route import Wire
+from hutch.api.route import Wire, ignored_header
 from hutch.core.chat import GenerateRequest
 from hutch.core.errors import BadInput, NotBuilt
 
@@ -28,8 +28,7 @@ class ModelBody(Wire):
             if extra.get(name):
                 raise NotBuilt(f"{name}: it is not supported", hint=f"Leave `{name}` out.", param=name)
         names = sorted(name for name in extra if name not in _NOT_BUILT)
-        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
-        return {"X-Hutch-Ignored": shown} if names else {}
+        return ignored_header(names)
 
 
 class _Conversation(ModelBody):

@@ -57,6 +57,11 @@ class ModelName(NamedTuple):
         return text
 
     @property
+    def typed(self) -> str:
+        """The short name as people type it: without the tag `latest`."""
+        return self.short.removesuffix(f":{DEFAULT_TAG}")
+
+    @property
     def folded(self) -> "ModelName":
         """What all spellings of the name have in common: names keep their case and ignore it in comparison."""
         return ModelName(*(part.lower() for part in self))

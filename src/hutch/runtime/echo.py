@@ -12,7 +12,7 @@ from hutch.core.chat import Echo, TokenLogprob
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient, WorkerGone
 from hutch.engines.protocol import LaunchPlan
-from hutch.engines.wire import TEXT_PATH, token_logprobs
+from hutch.engines.wire import TEXT_PATH, piece_bytes, token_logprobs
 
 _CERTAIN = 1e4  # a bias that no difference of logits outweighs
 _FIRST_LOOK = 256  # of so many likeliest tokens the one that is looked for is nearly always one
@@ -37,7 +37,7 @@ async def told_back(
         ask = {"content": prompt, "add_special": True, "parse_special": True, "with_pieces": True}
         told = (await client.call("/tokenize", ask))["tokens"]
         ids = [int(each["id"]) for each in told]
-        pieces = [_bytes(each["piece"]) for each in told]
+        pieces = [piece_bytes(each["piece"]) for each in told]
         text = prompt
     else:
         ids, pieces, text = list(prompt), [], await _text(client, prompt)
@@ -113,7 +113,3 @@ async def _text(client: WorkerClient, ids: Sequence[int]) -> str:
 async def _piece(client: WorkerClient, token: int, told: TokenLogprob) -> bytes:
     """The bytes of a token; a special one has none in an answer."""
     return bytes(told.bytes) or (await _text(client, [token])).encode()
-
-
-def _bytes(piece: str | Sequence[int]) -> bytes:
-    return piece.encode() if isinstance(piece, str) else bytes(piece)

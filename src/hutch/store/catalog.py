@@ -12,7 +12,7 @@ from hutch.core.errors import BadInput, Damaged
 from hutch.core.names import ModelName
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.store import layout
-from hutch.store.card_schema import CardSchema, cleaned, folded
+from hutch.store.card_schema import CardSchema, cleaned
 from hutch.store.cards import Card
 from hutch.store.toml_lines import line_of
 from hutch.store.wanted import Catalog, Member, Wanted
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     @property
     def names(self) -> set[ModelName]:
         """Every name that it gives a meaning, folded."""
-        return {folded(name) for name in (*self.entries, *(n for card in self.cards for n in card.names))}
+        return {name.folded for name in (*self.entries, *(n for card in self.cards for n in card.names))}
 
 
 def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
@@ -78,9 +78,9 @@ def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
     for place, value in enumerate(listed):
         card = _card(text, where, place, value, "" if is_ours else where)
         for name in card.names:
-            if folded(name) in taken:
+            if name.folded in taken:
                 raise _wrong(text, where, (_CARDS, place), f"the name {name.short} stands twice")
-            taken.add(folded(name))
+            taken.add(name.folded)
         cards.append(card)
     entries = dict(_entry(text, where, name, value) for name, value in document.items())
     return Layer(entries, tuple(cards))
@@ -90,7 +90,7 @@ def _over(below: Layer, above: Layer) -> Layer:
     """Both together: a name that is said above means nothing below any more, but for entries that a card above is of."""
     said = above.names
     used = {each.entry for card in above.cards for each in card.variants}
-    entries = {name: old for name, old in below.entries.items() if name in used or folded(name) not in said}
+    entries = {name: old for name, old in below.entries.items() if name in used or name.folded not in said}
     entries |= above.entries
     cards = [_without(card, said) for card in below.cards]
     kept = tuple(card for card in cards if card is not None)
@@ -107,8 +107,8 @@ def _over(below: Layer, above: Layer) -> Layer:
 
 def _without(card: Card, said: set[ModelName]) -> Card | None:
     """A card of below, without names and pinned variants that mean something else now; None where nothing is left."""
-    names = tuple(name for name in card.names if folded(name) not in said)
-    variants = tuple(each for each in card.variants if each.entry is None or folded(each.entry) not in said)
+    names = tuple(name for name in card.names if name.folded not in said)
+    variants = tuple(each for each in card.variants if each.entry is None or each.entry.folded not in said)
     return replace(card, names=names, variants=variants) if names and variants else None
 
 
