@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hutch.cli import background, columns, plain
 from hutch.cli.client import HttpServer
-from hutch.cli.run import present
+from hutch.cli.run import described
 from hutch.core.errors import BadInput
 
 PROMPTS = (
@@ -41,9 +41,10 @@ def compare(args: argparse.Namespace) -> None:
         raise BadInput("--tokens takes a number from 1 up")
     background.ensure()
     server = HttpServer()
-    models = [present(server, model) for model in (args.first, args.second)]
-    for model in models:
-        if "completion" not in (server.ask("/api/show", {"model": model}).get("capabilities") or ()):
+    found = [described(server, model) for model in (args.first, args.second)]
+    models = [model for model, _ in found]
+    for model, told in found:
+        if "completion" not in (told.get("capabilities") or ()):
             raise BadInput(f"'{model}' writes no text", hint="Compare models that do.")
     prompts: Sequence[str] = args.prompts or PROMPTS
     answers = []

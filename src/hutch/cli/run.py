@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> None:
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     prompt = " ".join(part for part in (piped, *args.prompt) if part)
     background.ensure()
-    session.model = present(session.server, args.model, insecure=args.insecure)
-    told = session.server.ask("/api/show", {"model": session.model})
+    session.model, told = described(session.server, args.model, insecure=args.insecure)
     session.capabilities = told.get("capabilities") or ()
     if "embedding" in session.capabilities and "completion" not in session.capabilities:
         embed(session, prompt)
@@ -51,15 +50,19 @@ def run(args: argparse.Namespace) -> None:
         repl.talk(session)
 
 
-def present(server: Server, model: str, *, insecure: bool = False) -> str:
-    """The name by which a model is there: it is pulled where it has come under none of the catalog's names for it."""
+def described(server: Server, model: str, *, insecure: bool = False) -> tuple[str, dict[str, Any]]:
+    """The name by which a model is there, and what `/api/show` tells about it.
+
+    It is pulled first where it is there under none of the catalog's names for it.
+    """
     try:
-        server.ask("/api/show", {"model": model})
+        return model, server.ask("/api/show", {"model": model})
     except NotFound:
-        if other := _installed(ModelName.parse(model)):
-            return other
-        progress.show(server.stream("/api/pull", {"model": model, "insecure": insecure}))
-    return model
+        name = _installed(ModelName.parse(model))
+        if not name:
+            name = model
+            progress.show(server.stream("/api/pull", {"model": model, "insecure": insecure}))
+    return name, server.ask("/api/show", {"model": name})
 
 
 def _installed(wanted: ModelName) -> str:

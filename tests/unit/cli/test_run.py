@@ -55,7 +55,7 @@ def test_a_model_that_is_here_under_another_of_its_names_is_used(
 ) -> None:
     monkeypatch.setattr(http, "ask", lambda *_: _CATALOG)
     server = _Server()
-    assert run.present(server, model) == meant
+    assert run.described(server, model)[0] == meant
     assert server.pulled == []
 
 
@@ -63,7 +63,7 @@ def test_a_model_that_is_here_under_another_of_its_names_is_used(
 def test_what_is_here_under_no_name_is_pulled(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     monkeypatch.setattr(http, "ask", lambda *_: _CATALOG)
     server = _Server()
-    assert run.present(server, model) == model
+    assert run.described(server, model)[0] == model
     assert server.pulled == [model]
 
 
@@ -73,5 +73,5 @@ def test_a_server_without_a_catalog_pulls(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(http, "ask", refuse)
     server = _Server()
-    assert run.present(server, "qwen3:0.6b") == "qwen3:0.6b"
+    assert run.described(server, "qwen3:0.6b")[0] == "qwen3:0.6b"
     assert server.pulled == ["qwen3:0.6b"]
