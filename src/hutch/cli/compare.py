@@ -41,9 +41,9 @@ def compare(args: argparse.Namespace) -> None:
         raise BadInput("--tokens takes a number from 1 up")
     background.ensure()
     server = HttpServer()
-    found = [described(server, model) for model in (args.first, args.second)]
-    models = [model for model, _ in found]
-    for model, told in found:
+    first, second = described(server, args.first), described(server, args.second)
+    models = first[0], second[0]
+    for model, told in (first, second):
         if "completion" not in (told.get("capabilities") or ()):
             raise BadInput(f"'{model}' writes no text", hint="Compare models that do.")
     prompts: Sequence[str] = args.prompts or PROMPTS

@@ -17,7 +17,7 @@ from hutch.core.deployment import Deployment
 from hutch.core.errors import Conflict, Damaged, EngineFailed, NotFound, RolledBack, SourceFailed
 from hutch.core.models import Model
 from hutch.core.names import ModelName
-from hutch.runtime import deployer as deployer_module
+from hutch.formats import headers
 from hutch.runtime.deployer import Deployer
 from hutch.runtime.terms import TermsTable
 from hutch.store import deployments
@@ -126,7 +126,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def _headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployer_module.headers, "facts", lambda _: facts())
+    monkeypatch.setattr(headers, "facts", lambda _: facts())
 
 
 def test_a_preload_that_failed_is_told_and_can_be_removed() -> None:
