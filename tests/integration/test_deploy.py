@@ -252,9 +252,15 @@ def test_a_wrong_file_is_refused_by_line(site: Site, text: str, message: str) ->
 
 
 def test_of_two_deploys_at_once_one_waits_for_nobody(site: Site) -> None:
-    assert site.deploy(optimization={"max_context": 512}).returncode == 0
-    body = json.dumps(say(num_predict=2000) | {"stream": True, "raw": True}).encode()
-    answer = urllib.request.urlopen(f"http://127.0.0.1:{site.port}/api/generate", body, timeout=60)
+    assert site.deploy(optimization={"max_context": 8192, "batch_size": 1}).returncode == 0
+    asked: Document = {"model": MODEL, "prompt": "Hi", "stream": True, "max_tokens": 8000}
+    asked["logit_bias"] = {"2": -100}  # it may not say that it is done
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{site.port}/v1/completions",
+        json.dumps(asked).encode(),
+        {"Content-Type": "application/json"},
+    )
+    answer = urllib.request.urlopen(request, timeout=60)
     assert answer.readline()  # while it is read, a load under other terms waits
     site.write(optimization={"max_context": 1024})
     first = subprocess.Popen(
