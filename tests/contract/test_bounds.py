@@ -44,3 +44,13 @@ def test_a_path_with_no_port_is_refused(house: Front, port: str) -> None:
     reply = house.client.delete(f"/api/deployments/{port}")
     assert reply.status_code == 400
     assert "names no port" in reply.text
+
+
+@pytest.mark.parametrize(
+    "tools", [5, "clock", [5], [{"function": {"name": ["clock"]}}], [{"function": {"name": {}}}]]
+)
+def test_allowed_tools_that_are_none_are_refused(house: Front, tools: Any) -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": tools}}
+    clock = {"type": "function", "function": {"name": "clock"}}
+    told = house.refuses("/v1/chat/completions", messages=HI, tools=[clock], tool_choice=choice)
+    assert "allowed_tools" in told

@@ -197,14 +197,6 @@ CHAT_ROWS: Mapping[str, tuple[Row, ...]] = {
             {"tools": TOOLS},
         ),
         Refused({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOLS[0]]}}),
-        Refused({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": 5}}, {"tools": TOOLS}),
-        Refused(
-            {
-                "type": "allowed_tools",
-                "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": ["clock"]}}]},
-            },
-            {"tools": TOOLS},
-        ),
         Refused({"type": "function", "function": {"name": "clock"}}),
         Refused({"type": "custom", "custom": {"name": "free"}}),
         Refused("required"),
