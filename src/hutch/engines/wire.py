@@ -234,3 +234,8 @@ def _usage(timings: Mapping[str, Any]) -> Usage:
         prompt_s=timings.get("prompt_ms", 0.0) / 1000,
         decode_s=timings.get("predicted_ms", 0.0) / 1000,
     )
+
+
+def piece_bytes(piece: str | Sequence[int]) -> bytes:
+    """A token's piece as llama-server writes it: a text, or where it is no whole character its bytes."""
+    return piece.encode() if isinstance(piece, str) else bytes(piece)

@@ -89,16 +89,15 @@ class Scheduler:
         """
         began = time.monotonic()
         terms = self._terms.of(name)
-        name, options, keep_alive_s = (
-            terms.variant or name,
-            terms.asked(options),
-            terms.keep_alive_s(keep_alive_s),
-        )
+        asked, name = name, terms.variant or name
+        options, keep_alive_s = terms.asked(options), terms.keep_alive_s(keep_alive_s)
         loaded = self._current(name, options)
         if loaded is None:
             loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
         else:
             loaded.begin(keep_alive_s)
+        if not asked.same_as(name) and (supplanted := self._residents.named(asked)) is not None:
+            self._residents.retire(supplanted)  # requests no longer reach it
         try:
             yield loaded, time.monotonic() - began
         finally:
