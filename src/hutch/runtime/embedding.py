@@ -41,10 +41,14 @@ async def _fitting(
     inputs: list[_Input] = []
     for index, text in enumerate(request.texts):
         # A token stands for at least a byte; half is room for what the engine adds.
-        if words is None and _size(text) < max_tokens // 2:
+        if text and words is None and _size(text) < max_tokens // 2:
             inputs.append(text)
             continue
         tokens = await _tokens(client, text, max_tokens, words)
+        if not tokens:  # of an empty text some models' tokenizers make a first and a last token, and others nothing
+            raise BadInput(
+                f"{_where(request, index) or 'input: '}it is empty", hint="Leave it out, or send a text."
+            )
         if len(tokens) > max_tokens:
             if not request.truncate:
                 raise ContextExceeded(

@@ -44,6 +44,15 @@ def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
+class NoEnds(Embedder):
+    """One whose tokenizer adds nothing to a text."""
+
+    async def call(self, path: str, body: Mapping[str, Any]) -> Any:
+        if path == "/tokenize":
+            return {"tokens": [*str(body["content"]).encode()]}
+        return await super().call(path, body)
+
+
 def embed(
     worker: Embedder, *texts: str | tuple[int, ...], limit: int = 20, **fields: Any
 ) -> tuple[tuple[tuple[float, ...], ...], int]:
@@ -92,6 +101,21 @@ def test_what_may_not_be_cut_is_refused_with_its_index() -> None:
     assert caught.value.hint == "This model embeds at most 20 tokens at once."
     assert (caught.value.prompt_tokens, caught.value.num_ctx) == (31, 20)
     embed(Embedder(), "x" * 19, truncate=False)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"), [(("a", "b", "", "d"), "input.2: it is empty"), (("",), "input: it is empty")]
+)
+def test_a_text_of_no_tokens_is_refused_with_its_index(texts: tuple[str, ...], told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        embed(NoEnds(), *texts)
+    assert caught.value.message == told
+
+
+def test_an_empty_text_is_what_the_tokenizer_adds_where_it_adds_something() -> None:
+    worker = Embedder()
+    embed(worker, "a", "")
+    assert worker.inputs == ["a", [CLOSING]]
 
 
 def test_words_are_taken_apart_here_where_the_vocabulary_is_known() -> None:
