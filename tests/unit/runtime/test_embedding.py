@@ -14,7 +14,7 @@ from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import Endpoint
 from hutch.prompt.wordpiece import WordPiece
-from hutch.runtime.embedding import embed_texts
+from hutch.runtime.embedding import BatchExceeded, embed_texts
 from tests.unit.runtime.things import TINY
 
 CLOSING = 99
@@ -85,6 +85,15 @@ def test_a_text_that_is_too_long_is_cut_and_keeps_its_closing_token(
     worker = Embedder()
     embed(worker, text)
     assert worker.inputs == [sent]
+
+
+def test_a_text_that_the_context_holds_and_the_batch_does_not_is_told_by_its_length() -> None:
+    worker, request = Embedder(), EmbedRequest(TINY, ("a", "x" * 15, "x" * 50))
+    with pytest.raises(BatchExceeded) as caught:
+        asyncio.run(embed_texts(worker, request, 20, num_ubatch=10))
+    assert (caught.value.num_tokens, worker.inputs) == (20, [])
+    asyncio.run(embed_texts(worker, request, 20, num_ubatch=20))
+    assert [len(each) for each in worker.inputs] == [1, 16, 20]
 
 
 def test_only_long_texts_are_cut() -> None:
