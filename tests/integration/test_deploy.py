@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import EVERY_ENGINE, MODEL, Server, clean_environment, free_port, wait_until_ready
+from tests.onnx_files import Shape, write_llama
 
 Document = dict[str, Any]
+FLOATS = "floats:latest"
 
 
 @dataclass
@@ -344,17 +346,20 @@ def test_a_model_in_floats_is_quantised_and_served_under_its_name(site: Site) ->
         "hardware": {"preferred": "npu", "fallback": ["cpu"]},
         "optimization": {"quantization": "dynamic", "max_context": 512},
     }
-    done = site.deploy(**said)
+    write_llama(site.folder / "llama", Shape(context=8192))
+    (site.folder / "Modelfile").write_text("FROM ./llama\n")
+    assert site.hutch("create", FLOATS, "-f", "Modelfile").returncode == 0
+    done = site.deploy(model=FLOATS, **said)
     assert done.returncode == 0, done.stderr
-    assert f"quantization: {MODEL}-dynamic-int8, made of {MODEL}" in done.stdout
+    assert f"quantization: {FLOATS}-dynamic-int8, made of {FLOATS}" in done.stdout
     assert "not on npu: this machine shows no NPU" in done.stdout
     row = site.running()
-    assert (row["name"], row["details"]["quantization_level"]) == (f"{MODEL}-dynamic-int8", "int8")
-    assert site.ask("/api/generate", say())[0] == 200  # under its own name
+    assert (row["name"], row["details"]["quantization_level"]) == (f"{FLOATS}-dynamic-int8", "int8")
+    assert site.ask("/api/generate", say() | {"model": FLOATS})[0] == 200  # under its own name
     assert site.running()["pid"] == row["pid"]
     again = site.hutch("deploy", "--config", "production.json")
     assert "nothing to do: it is served" in again.stdout
-    assert site.hutch("cp", f"{MODEL}-dynamic-int8", "copy").returncode == 0
+    assert site.hutch("cp", f"{FLOATS}-dynamic-int8", "copy").returncode == 0
     quantised = site.deploy(model="copy", **said)
     assert "quantization: nothing to do: copy:latest is in int8 already" in quantised.stdout
     gone = site.hutch("rm", "copy")

@@ -35,6 +35,10 @@ ENGINE_DEFAULTS = Sampling(
 # llama-server's probabilities have 32 bits: what is less likely has the probability 0 there, and no logarithm.
 _LEAST_LOGPROB = -104.0
 
+# llguidance lets any white space stand between the signs of JSON, and a small model may write nothing else to the end of
+# its answer. These are the bounds of llama.cpp's own grammars.
+_SPACED: Mapping[str, Any] = {"x-guidance": {"whitespace_pattern": "( |\\n{1,2}[ \\t]{0,20})?"}}
+
 CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template, and parses the answer by it
 RENDER_PATH = "/apply-template"  # the engine renders the file's template, and no more
 TEXT_PATH = "/completion"  # the prompt goes in as it stands
@@ -60,7 +64,8 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
     elif request.response_format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.response_format is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": request.response_format}}
+        schema = {**_SPACED, **request.response_format}
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
     return body
 
 
@@ -86,7 +91,7 @@ def completion_body(
         body["grammar"] = request.response_format.grammar
     elif request.response_format is not None:
         schema = {"type": "object"} if request.response_format == "json" else request.response_format
-        body["json_schema"] = schema
+        body["json_schema"] = {**_SPACED, **schema}
     return body
 
 
@@ -154,7 +159,7 @@ def _sampling(sampling: Sampling) -> JsonDict:
     body: JsonDict = {
         "stream": True,
         "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
+        "top_k": max(0, sampling.top_k) if sampling.top_k is not None else None,  # -1 is another word for all
         "top_p": sampling.top_p,
         "min_p": sampling.min_p,
         "typical_p": sampling.typical_p,

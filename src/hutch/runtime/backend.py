@@ -116,9 +116,12 @@ class LocalBackend:
 
             async def ask(worker: Worker) -> tuple[tuple[tuple[float, ...], ...], int]:
                 plan = worker.plan
-                is_gguf = plan.engine == "llama.cpp"
-                words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
-                longest = max_embedded(plan.num_ctx)
+                words = (
+                    await asyncio.to_thread(word_piece, plan.weights)
+                    if not loaded.voice.model.files
+                    else None
+                )
+                longest = min(plan.num_ctx, max(plan.num_ubatch, max_embedded(plan.num_ctx)))
                 return await embed_texts(worker.client, request, longest, words, num_ubatch=plan.num_ubatch)
 
             vectors, tokens = await self._one_call(loaded, who, ask)
