@@ -142,6 +142,7 @@ def serve(address: Address, idle_exit_s: float | None = None) -> None:
     """Serve until told to stop, or until for `idle_exit_s` nobody was being answered and nothing was loaded."""
     settings = config.load()
     _configure_logging(is_debug=settings.debug)
+    places.models().mkdir(parents=True, exist_ok=True)
     sockets = [_listen(address)]
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, address, sockets, idle_exit_s))

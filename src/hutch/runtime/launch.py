@@ -26,7 +26,6 @@ _DEFAULT_DRAFT_NUM_PREDICT = 4
 _ENCODER_SLOTS = (
     16  # texts in one step of the engine; an encoder keeps nothing of them, so that slots cost nothing
 )
-_UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, "q5_0": 0.6875, "q4_1": 0.625}
@@ -46,9 +45,13 @@ def launch_plan(
         num_ctx = max(num_ctx, _MIN_VISION_NUM_CTX)
     if facts.context_length:
         num_ctx = min(num_ctx, facts.context_length)
-    # An embedding model sees a text as a whole: its batch must hold the longest.
+    # A text that becomes a vector is computed as a whole: of an embedding model the batch must hold the longest.
     num_batch = options.num_batch or _DEFAULT_NUM_BATCH
-    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else min(num_batch, _UBATCH)
+    num_ubatch = (
+        max_embedded(num_ctx)
+        if facts.is_embedding
+        else min(num_batch, max(max_embedded(num_ctx), _DEFAULT_NUM_BATCH))
+    )
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
     num_drafted = _num_drafted(model, options)
     hardware = settings.hardware if options.hardware is None else options.hardware
@@ -83,6 +86,16 @@ def launch_plan(
     )
 
 
+def max_embedded(num_ctx: int) -> int:
+    """The longest text that becomes a vector, in tokens."""
+    return min(num_ctx, _MAX_EMBEDDING_UBATCH)
+
+
+def batch_for(num_tokens: int) -> int:
+    """The `num_batch` that holds a text of so many tokens. One of few sizes, for each new one is a load."""
+    return min(max(_DEFAULT_NUM_BATCH, 1 << (num_tokens - 1).bit_length()), _MAX_EMBEDDING_UBATCH)
+
+
 def layers_on_gpu(hardware: Sequence[str], num_gpu: int) -> int:
     """How many layers a GGUF model has on the GPU, where the preference leaves that open: none if the CPU comes first."""
     kinds = [split_item(item)[1] for item in hardware]
@@ -98,7 +111,7 @@ def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: 
             hint="Leave `shift` out, or ask for a larger num_ctx.",
             param="shift",
         )
-    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else num_ctx
+    num_ubatch = max_embedded(num_ctx) if facts.is_embedding else num_ctx
     return LaunchPlan(
         weights="",
         endpoint=Endpoint(),
@@ -186,12 +199,20 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
 
 def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = ()) -> int:
     """What a worker of this plan will hold in memory, about. `beside`: the files beside the weights."""
-    need_bytes = _OVERHEAD_BYTES
+    need_bytes = _OVERHEAD_BYTES + _logits_bytes(plan, facts)
     for file in (facts, *beside):
         cache_bytes = context_bytes(plan, file) * plan.num_slots
         copies = 2 if plan.is_bert else 1  # numbers of 16 bits become such of 32
         need_bytes += copies * file.size_bytes + min(cache_bytes, plan.kv_cache_bytes or cache_bytes)
     return need_bytes
+
+
+def _logits_bytes(plan: LaunchPlan, facts: Facts) -> int:
+    """What a batch larger than the usual one takes for the logits of its tokens: the engine has them twice."""
+    if plan.engine != "llama.cpp" or facts.is_embedding or not isinstance(facts, GGUF):
+        return 0
+    num_words = next((each.shape[-1] for each in facts.tensors if each.name == "token_embd.weight"), 0)
+    return 2 * 4 * num_words * max(0, plan.num_ubatch - _DEFAULT_NUM_BATCH)
 
 
 def context_bytes(plan: LaunchPlan, file: Facts) -> int:

@@ -12,7 +12,7 @@ from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import LoadOptions
-from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom
+from hutch.core.errors import BadInput, Busy, EngineFailed, HutchError, NoRoom, NotFound
 from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
 from hutch.core.models import Model
 from hutch.core.names import ModelName
@@ -176,6 +176,11 @@ class Scheduler:
                     loaded.begin(keep_alive_s)
                     return loaded
                 return await self._load(name, options, keep_alive_s, waits=waits)
+        except (Busy, NotFound):
+            raise
+        except HutchError as error:
+            _log.error("could not load %s: %s", name.short, error.message)
+            raise
         finally:
             self._num_waiting -= 1
 

@@ -23,6 +23,7 @@ from hutch.engines.protocol import ENGINES, Endpoint, LaunchPlan
 from hutch.files import is_running
 from hutch.runtime import logs
 
+_STAMP = re.compile(r"\d+\.\d\d\.\d{3}\.\d{3} [A-Z] ")  # of llama.cpp: how long it runs, and how bad it is
 _log = logging.getLogger(__name__)
 _POLL_S = 0.02
 _MAX_WORDS_BYTES = 64 << 10
@@ -178,7 +179,8 @@ class Worker:
             lines = []
         engines = [line for line in lines if " E " in line or any(word in line for word in _ABORTS)][:1]
         errors = [line for line in lines if "error" in line.lower()]
-        return (engines or errors or lines or ["it said nothing"])[-1][-300:]
+        said = (engines or errors or lines or ["it said nothing"])[-1]
+        return _STAMP.sub("", said)[-300:]
 
 
 def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:

@@ -15,6 +15,7 @@ from hutch.formats.encoder_config import EncoderConfig
 from hutch.formats.gguf import GGUF, Tensor
 from hutch.runtime import machine
 from hutch.runtime.launch import (
+    batch_for,
     launch_plan,
     memory_need_bytes,
     passed_over,
@@ -98,6 +99,25 @@ def test_an_embedding_models_batch_holds_its_longest_text(num_ctx: int, num_ubat
     result = plan(LoadOptions(num_ctx=num_ctx), given)
     assert (result.num_ubatch, result.mean_pooling) == (num_ubatch, False)
     assert result.num_batch >= result.num_ubatch
+
+
+@pytest.mark.parametrize(("num_batch", "num_ubatch"), [(100, 100), (2048, 2048), (9000, 4096)])
+def test_num_batch_is_how_long_a_text_a_model_that_writes_can_embed(num_batch: int, num_ubatch: int) -> None:
+    result = plan(LoadOptions(num_batch=num_batch))
+    assert (result.num_batch, result.num_ubatch) == (num_batch, num_ubatch)
+    assert serves(result, LoadOptions(num_batch=num_batch))
+
+
+@pytest.mark.parametrize(("num_tokens", "num_batch"), [(2, 512), (513, 1024), (4096, 4096), (9000, 8192)])
+def test_a_batch_for_a_text_is_of_one_of_few_sizes(num_tokens: int, num_batch: int) -> None:
+    assert batch_for(num_tokens) == num_batch
+    assert not serves(plan(), LoadOptions(num_batch=num_batch)) or num_batch == 512
+
+
+def test_a_larger_batch_takes_memory_for_its_logits() -> None:
+    given = replace(facts(), tensors=(Tensor("token_embd.weight", (8, 1000), "F32", 0, 32_000),))
+    small, large = plan(given=given), plan(LoadOptions(num_batch=1512), given)
+    assert memory_need_bytes(large, given) - memory_need_bytes(small, given) == 2 * 4 * 1000 * 1000
 
 
 @pytest.mark.parametrize(
