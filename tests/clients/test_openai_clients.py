@@ -15,11 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.test_clients import SUITES, TOOLS, scripted
-from tests.conftest import ENGINES, Server, clean_environment
+from tests.clients import tooled
+from tests.clients.test_clients import SUITES, scripted
+from tests.conftest import ENGINES, Server, clean_environment, weights_in
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
-PACKAGES = ("openai", "anthropic", "langchain-openai", "langchain-tests", "litellm", "mcp")  # the last for litellm's responses
+PACKAGES = (
+    "openai",
+    "anthropic",
+    "langchain-openai",
+    "langchain-tests",
+    "litellm",
+    "mcp",
+)  # the last for litellm's responses
 NODE_PACKAGES = ("openai", "ai", "@ai-sdk/openai-compatible", "zod")
 SCRIPT = "script"
 LIMITS: Mapping[str, Mapping[str, object]] = json.loads(
@@ -39,9 +47,7 @@ class House:
         return subprocess.run(
             [str(word) for word in words],
             cwd=folder,
-            env=clean_environment(
-                OLLAMA_HOST=self.server.url, LITELLM_LOCAL_MODEL_COST_MAP="True", **more
-            ),
+            env=clean_environment(OLLAMA_HOST=self.server.url, LITELLM_LOCAL_MODEL_COST_MAP="True", **more),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -61,9 +67,11 @@ def house(
     folder = tmp_path_factory.mktemp("house")
     is_scripted = request.param == SCRIPT
     models = folder / "models"
-    shutil.copytree(stocked(ENGINES[0] if is_scripted else request.param), models, copy_function=os.link)
+    engine = ENGINES[0] if is_scripted else request.param
+    shutil.copytree(stocked(engine), models, copy_function=os.link)
     server = serve(models, LLAMA_SERVER=str(scripted(folder))) if is_scripted else serve(models)
-    (folder / "Modelfile").write_text(TOOLS, encoding="utf-8")
+    made = tooled.write(weights_in(stocked(ENGINES[0])), folder / "tooled", engine)
+    (folder / "Modelfile").write_text(f"FROM {made}\n", encoding="utf-8")
     subprocess.run(
         [sys.executable, "-m", "hutch", "create", "llama3.1", "-f", str(folder / "Modelfile")],
         env=clean_environment(HUTCH_MODELS=str(models), HUTCH_HOST=server.url),

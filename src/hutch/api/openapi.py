@@ -61,7 +61,7 @@ def _operation(route: Route, method: str, schemas: JsonDict) -> JsonDict:
             {
                 "name": name,
                 "in": "query",
-                "schema": {"type": "string"} | ({"enum": [*known]} if known else {}),
+                "schema": {"type": "string"} | ({"enum": ["", *known]} if known else {}),
             }
             for name, known in route.query.items()
         ],

@@ -1,8 +1,8 @@
 """The replies of Ollama's routes and Hutch's own below `/api`, as types. They describe; nothing is made of them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 JsonDict = dict[str, Any]
 

@@ -1,8 +1,8 @@
 """The replies of the routes below `/v1` and of those about tokens, as types. They describe; nothing is made of them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from hutch.api.replies_ollama import TokenLogprob
 

@@ -31,9 +31,7 @@ def client() -> anthropic.Anthropic:
 @pytest.fixture
 async def async_client() -> AsyncIterator[anthropic.AsyncAnthropic]:
     """The same, asynchronous."""
-    async with anthropic.AsyncAnthropic(
-        base_url=URL, api_key="none", max_retries=0, timeout=100
-    ) as client:
+    async with anthropic.AsyncAnthropic(base_url=URL, api_key="none", max_retries=0, timeout=100) as client:
         yield client
 
 
@@ -48,9 +46,7 @@ def test_message(client):
 def test_stop_sequence(client):
     whole = client.messages.create(model=MODEL, max_tokens=12, messages=HI, **COLD).content[0].text
     stop = whole.split()[1]
-    reply = client.messages.create(
-        model=MODEL, max_tokens=12, messages=HI, **COLD, stop_sequences=[stop]
-    )
+    reply = client.messages.create(model=MODEL, max_tokens=12, messages=HI, **COLD, stop_sequences=[stop])
     assert (reply.stop_reason, reply.stop_sequence) == ("stop_sequence", stop)
 
 

@@ -80,7 +80,10 @@ def test_chat_streams(client):
 
 def test_chat_stream_helper(client):
     with client.chat.completions.stream(
-        model=MODEL, messages=HI, max_tokens=400, temperature=0  # an answer that is cut off is an error to the helper
+        model=MODEL,
+        messages=HI,
+        max_tokens=400,
+        temperature=0,  # an answer that is cut off is an error to the helper
     ) as stream:
         kinds = {event.type for event in stream}
         final = stream.get_final_completion()
@@ -130,9 +133,7 @@ def test_chat_streams_a_call(client):
 
 
 async def test_chat_async(async_client):
-    stream = await async_client.chat.completions.create(
-        model=MODEL, messages=HI, max_tokens=8, stream=True
-    )
+    stream = await async_client.chat.completions.create(model=MODEL, messages=HI, max_tokens=8, stream=True)
     parts = [part async for part in stream]
     assert parts[-1].choices[0].finish_reason in ("stop", "length")
 

@@ -28,6 +28,8 @@ def test_replies_are_what_is_described(name: str) -> None:
 
 
 def test_most_written_replies_are_looked_at() -> None:
-    looked = [name for name in golden_files() if (found := _written(name))[0] in REPLIES and "json" in found[1]]
+    looked = [
+        name for name in golden_files() if (found := _written(name))[0] in REPLIES and "json" in found[1]
+    ]
     assert len(looked) > 100
     assert Path(GOLDEN).is_dir()

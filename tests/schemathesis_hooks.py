@@ -39,7 +39,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if isinstance(body.get(name), str):
             body[name] = MODEL
     if path in ("/api/pull", "/api/push"):
-        body["stream"] = body["stream"] if "stream" in body else False
+        body.setdefault("stream", False)
     if path in PER_DIALECT and body.get(PER_DIALECT[path]) is None:
         body[PER_DIALECT[path]] = NUM_TOKENS
     for name in LIMITS:
