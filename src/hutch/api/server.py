@@ -81,7 +81,9 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *ollama_cloud.routes(),
         *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
     )
-    service = Service(parts.store.root, activity, lambda: described(routes), lambda: deployer.not_ready)
+    service = Service(
+        parts.store.root, activity, functools.cache(lambda: described(routes)), lambda: deployer.not_ready
+    )
     return (*routes, *service.routes())
 
 
