@@ -18,7 +18,7 @@ def run(server: Server, *words: str, within_s: float) -> subprocess.CompletedPro
         [
             *(sys.executable, "-c", _PROGRAM, "run", f"{server.url}/openapi.json"),
             *("--checks", "all", "--exclude-checks", _LEFT_OUT),
-            *("--no-color", "--continue-on-failure", "--no-shrink", "--generation-database", "none"),
+            *("--no-color", "--continue-on-failure", "--no-shrink"),
             *("--suppress-health-check", "all", "--request-timeout", "60", *words),
         ],
         cwd=server.home,
