@@ -46,5 +46,5 @@ def build(settings: Settings, address: places.Address) -> App:
     inventory, terms, counters = Inventory(), TermsTable(), Counters()
     scheduler = Scheduler(store, settings, sockets, inventory, terms, listener=counters.heard)
     local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
-    backend = MeasuredBackend(local, counters)
+    backend = MeasuredBackend(local, counters, lambda name: terms.of(name).variant or name)
     return App(settings, store, backend, authenticator, new_key, inventory, counters, terms)

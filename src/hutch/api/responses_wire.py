@@ -11,7 +11,7 @@ from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_effort, checked_schema, checked_tools
 from hutch.api.openai_tools import choose_tools
 from hutch.api.openai_wire import DEFAULTS, JsonDict, ranged
-from hutch.api.route import Wire
+from hutch.api.route import Wire, ignored_header
 from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.names import ModelName
@@ -88,8 +88,7 @@ class ResponsesBody(Wire):
             if name in extra and extra[name] not in neutral:
                 raise NotBuilt(f"{name}: it is not supported", hint=f"Leave `{name}` out.", param=name)
         names = sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
-        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
-        return {"X-Hutch-Ignored": shown} if names else {}
+        return ignored_header(names)
 
     def items(self) -> list[JsonDict]:
         """What is said in this request, each with an id. Raises BadInput."""

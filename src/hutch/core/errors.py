@@ -3,6 +3,7 @@
 HutchError                                                  500  exit 1
   BadInput          a request, name, file or Modelfile      400  exit 2
     FormatError     bytes that are not what they claim
+      Damaged       a file of this server's own             500  exit 2
     NotBuilt        a documented field that Hutch lacks
     Unsuited        a model that cannot do what is asked
     ContextExceeded a prompt longer than the context
@@ -49,6 +50,13 @@ class FormatError(BadInput):
     """A file's bytes are not what they claim to be."""
 
     code = "bad_format"
+
+
+class Damaged(FormatError):
+    """A file that the server keeps, or is given by who runs it, cannot be read: no fault of whoever asks."""
+
+    code = "damaged"
+    http_status = 500
 
 
 class NotBuilt(BadInput):

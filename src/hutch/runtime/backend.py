@@ -103,8 +103,11 @@ class LocalBackend:
 
             async def ask(worker: Worker) -> tuple[tuple[tuple[float, ...], ...], int]:
                 plan = worker.plan
-                is_gguf = plan.engine == "llama.cpp"
-                words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
+                words = (
+                    await asyncio.to_thread(word_piece, plan.weights)
+                    if not loaded.voice.model.files
+                    else None
+                )
                 return await embed_texts(worker.client, request, min(plan.num_ctx, plan.num_ubatch), words)
 
             vectors, tokens = await self._one_call(loaded, who, ask)
