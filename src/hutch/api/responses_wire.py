@@ -101,7 +101,7 @@ class ResponsesBody(Wire):
             raise BadInput(
                 f"input: {f'more than {MAX_MESSAGES} items' if said else 'it is empty'}", param="input"
             )
-        return [{"type": "message", "id": new_id("msg"), **item} for item in said]
+        return [_identified(item, index) for index, item in enumerate(said)]
 
     def internal(self, items: Sequence[JsonDict]) -> GenerateRequest:
         """The request as Hutch knows it, for a whole conversation of items. Raises BadInput."""
@@ -158,6 +158,14 @@ class ResponsesBody(Wire):
 def new_id(kind: str) -> str:
     """A name that nothing else has."""
     return f"{kind}_{uuid.uuid4().hex}"
+
+
+def _identified(item: JsonDict, index: int) -> JsonDict:
+    """The item with a type and an id. Raises BadInput where it has another id than a text."""
+    name = item.get("id")
+    if name is not None and not isinstance(name, str):
+        raise BadInput(f"input.{index}.id: a text is needed", param=f"input.{index}.id")
+    return {"type": "message", **item, "id": name or new_id("msg")}
 
 
 def messages_of(items: Iterable[JsonDict]) -> tuple[Message, ...]:

@@ -81,9 +81,13 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
     )
     service = Service(
-        parts.store.root, activity, lambda: described(routes), lambda: deployer.deployed.is_ready
+        parts.store.root,
+        activity,
+        functools.cache(lambda: described(everything)),
+        lambda: deployer.deployed.is_ready,
     )
-    return (*routes, *service.routes())
+    everything = (*routes, *service.routes())
+    return everything
 
 
 def create_app(

@@ -105,7 +105,7 @@ class Service:
 
     async def openapi(self, call: Call) -> Response:  # noqa: ARG002
         """The description of the API."""
-        return JSONResponse(self._describe())
+        return JSONResponse(await asyncio.to_thread(self._describe))
 
     async def docs(self, call: Call) -> Response:  # noqa: ARG002
         """The description of the API as a page; all that it loads comes from here."""
