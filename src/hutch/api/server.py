@@ -41,6 +41,7 @@ from hutch.api.rerank import Rerank
 from hutch.api.responses import Responses
 from hutch.api.route import Route
 from hutch.api.service import Service
+from hutch.api.tasks import Tasks
 from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError
 from hutch.places import Address
@@ -63,6 +64,7 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
+        *Tasks(parts.backend).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
         *ollama_cloud.routes(),
     )

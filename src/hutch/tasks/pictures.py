@@ -1,0 +1,68 @@
+"""Tasks on images that ask no chat model: each is done in a process of its own."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hutch.core.chat import Image
+from hutch.core.errors import BadInput, NotBuilt
+from hutch.formats import images
+from hutch.runtime.aside import done_aside
+
+JsonDict = dict[str, Any]
+_WITHIN_S = 60.0
+_READER = "hutch.engines.ocr"
+_ENHANCER = "hutch.engines.enhance"
+
+
+async def text_in(image: Image) -> JsonDict:
+    """The text in an image, and its lines with their places. Raises NotBuilt where the extra is not installed."""
+    made = await done_aside(_READER, await _data(image), _WITHIN_S)
+    if made is None:
+        raise _damaged()
+    answer = json.loads(made)
+    if "absent" in answer:
+        raise NotBuilt(
+            f"this server has no OCR: {answer['absent']}",
+            hint="Run pip install 'hutch[ocr]' there, with Python 3.11 or 3.12.",
+        )
+    return {"text": "\n".join(line["text"] for line in answer["lines"]), "lines": answer["lines"]}
+
+
+async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
+    """The image as wanted, in base64, with its type and its size. Raises BadInput for one that would be too large."""
+    head = json.dumps({**wanted, "max_pixels": images.MAX_PIXELS}).encode() + b"\n"
+    made = await done_aside(_ENHANCER, head + await _data(image), _WITHIN_S)
+    if made is None:
+        raise _damaged()
+    line, _, data = made.partition(b"\n")
+    told = json.loads(line)
+    if "fault" in told:
+        raise BadInput(
+            f"{told['fault']}, and {images.MAX_PIXELS:,} are the most",
+            hint="Ask for a smaller one.",
+            param="image",
+        )
+    media_type = images.checked_type(data)
+    return {
+        **told,
+        "media_type": media_type,
+        "image": (await asyncio.to_thread(base64.b64encode, data)).decode(),
+    }
+
+
+async def _data(image: Image) -> bytes:
+    data = base64.b64decode(image.base64)
+    if image.media_type == images.PNG:
+        await asyncio.to_thread(images.check_inflates, data)
+    return data
+
+
+def _damaged() -> BadInput:
+    return BadInput(
+        f"the image is damaged, or takes longer than {_WITHIN_S:g} s",
+        hint="Send it as PNG or JPEG, or make it smaller.",
+        param="image",
+    )
