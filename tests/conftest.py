@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.onnx_files import Shape, write_llama
+from tests import onnx_smollm
 
 # Whoever runs the tests in the background may have SIGINT ignored, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -89,7 +90,8 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def stock(engine: str) -> Path:
         if engine not in made:
-            made[engine] = _stocked(engine, tmp_path_factory)
+            source = stock("gguf") if engine == "onnx" else None
+            made[engine] = _stocked(tmp_path_factory, source)
         return made[engine]
 
     return stock
@@ -101,13 +103,18 @@ def models_dir(request: pytest.FixtureRequest, stocked: Callable[[str], Path]) -
     return stocked(getattr(request, "param", ENGINES[0]))
 
 
-def _stocked(engine: str, folders: pytest.TempPathFactory) -> Path:
-    """The real smollm2:135m, pulled as a user pulls it; or in ONNX a small llama of random weights, which writes letters."""
+def weights_in(models: Path) -> Path:
+    """The one GGUF file of a model folder."""
+    return max((models / "blobs").iterdir(), key=lambda blob: blob.stat().st_size)
+
+
+def _stocked(folders: pytest.TempPathFactory, source: Path | None) -> Path:
+    """The real smollm2:135m, pulled as a user pulls it; or in ONNX, made from the GGUF file in the folder `source`."""
     folder, home = folders.mktemp("models"), folders.mktemp("stock-home")
     words = ["pull", MODEL]
-    if engine == "onnx":
-        write_llama(home / "llama", Shape(context=8192))
-        (home / "Modelfile").write_text("FROM ./llama\n")
+    if source is not None:
+        onnx_smollm.write(weights_in(source), home / "smollm")
+        (home / "Modelfile").write_text("FROM ./smollm\n")
         words = ["create", MODEL, "-f", str(home / "Modelfile")]
     subprocess.run(
         [sys.executable, "-m", "hutch", *words],
@@ -118,6 +125,7 @@ def _stocked(engine: str, folders: pytest.TempPathFactory) -> Path:
         capture_output=True,
         timeout=300,
     )
+    shutil.rmtree(home)
     return folder
 
 

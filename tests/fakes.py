@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -26,6 +26,7 @@ from hutch.core.chat import (
 from hutch.core.errors import Busy, ContextExceeded, EngineFailed, HutchError, NotFound
 from hutch.core.models import Details, StoredModel
 from hutch.core.names import ModelName
+from hutch.core.tokens import SpecialTokens, Tokenized
 
 WHEN = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 USAGE = Usage(
@@ -104,14 +105,16 @@ class FakeBackend:
         context = (1, 2, 3) if request.want_context else ()
         return [*chunks, Chunk(finish_reason=reason, usage=USAGE, context=context)]
 
-    async def render(self, request: GenerateRequest) -> str:
+    @property
+    def tokenizer(self) -> "FakeTokenizer":
+        """One for all models."""
+        return FakeTokenizer()
+
+    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
         """What was said last."""
         self.seen.append(request)
-        return request.messages[-1].content if request.messages else f"{request.prompt}|{request.suffix}"
-
-    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
-        """A token for each word."""
-        return tuple(range(len(text.split())))
+        text = request.messages[-1].content if request.messages else f"{request.prompt}|{request.suffix}"
+        return text if opens_answer else f"{text}."
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """A vector that counts up from the text's length."""
@@ -160,9 +163,43 @@ class FakeBackend:
         )
         return row, replace(row, model=stored("kept"), pid=None, socket="", expires_at=None)
 
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """A few."""
+        return {stored().name: 77}
+
     async def close(self) -> None:
         """Nothing is left."""
         self.done.append("close")
+
+
+class FakeTokenizer:
+    """A token for each word, in the order in which they stand."""
+
+    async def tokenize(
+        self,
+        name: ModelName,
+        text: str,
+        *,
+        add_special: bool = True,
+        parse_special: bool = True,
+        with_pieces: bool = False,
+    ) -> Tokenized:
+        """With `add_special` all numbers are higher by 1000, with `parse_special` by 100."""
+        if name.model in _FAILURES:
+            raise _FAILURES[name.model]
+        words = text.encode().split()
+        first = 1000 * add_special + 100 * parse_special
+        return Tokenized(
+            tuple(range(first, first + len(words))), tuple(words) if with_pieces else (), num_ctx=4096
+        )
+
+    async def detokenize(self, name: ModelName, tokens: tuple[int, ...]) -> str:
+        """The numbers."""
+        return " ".join(map(str, tokens))
+
+    async def special_tokens(self, name: ModelName) -> SpecialTokens:
+        """A beginning, and no end."""
+        return SpecialTokens("<s>", "", "{{ messages }}", 4096)
 
 
 class _Breaking(list[Chunk]):

@@ -1,7 +1,7 @@
 """Small models in ONNX, made as they are needed: a llama of random weights in GenAI's layout, and an encoder in Hugging Face's."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -21,6 +22,7 @@ THINKS = CHATML + "{% if enable_thinking %}{{ '<think>' }}{% endif %}"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _ENGLISH = Path(__file__).parent.parent / "LICENSE"
 _SAID = "Why is the sky blue? Count to a thousand. One, two, three. The capital of France is Paris. word word hello world"
+Weights = Callable[..., NDArray[np.float32]]
 _F, _I = TensorProto.FLOAT, TensorProto.INT64
 
 
@@ -37,11 +39,15 @@ class Shape:
     context: int = 512
     seed: int = 7
     logit_scale: float = 8.0
+    words: int = 0  # 0: those of `byte_tokenizer`
+    rope_base: float = 10_000.0
+    is_interleaved: bool = False  # how each head's numbers are paired to be turned
+    epsilon: float = 1e-5
 
     @property
     def vocab(self) -> int:
         """The bytes and the special tokens, and what the merges add."""
-        return byte_tokenizer().get_vocab_size()
+        return self.words or byte_tokenizer().get_vocab_size()
 
 
 @lru_cache(maxsize=1)
@@ -96,10 +102,34 @@ def genai_config(shape: Shape | None = None, **model: Any) -> dict[str, Any]:
     return {"model": {**said, **model}, "search": search}
 
 
-def llama(shape: Shape | None = None) -> onnx.ModelProto:
-    """A llama by GroupQueryAttention, as the model builder makes it with a pruned head."""
-    shape = shape or Shape()
+def random_weights(shape: Shape) -> Weights:
+    """Weights by chance, of which the head makes letters."""
     draw = np.random.default_rng(shape.seed)
+
+    def weights(name: str, *sizes: int) -> NDArray[np.float32]:
+        if "norm" in name:
+            return np.ones(sizes, np.float32)
+        if name != "lm_head":
+            spread = 1 if name == "embed_tokens" else sizes[0] ** -0.5
+            return draw.normal(0, spread, sizes).astype(np.float32)
+        head = draw.normal(0, shape.logit_scale * shape.hidden**-0.5, sizes).astype(np.float32)
+        for text, token in byte_tokenizer().get_vocab().items():
+            if not text.removeprefix("Ġ").isalpha() or not text.removeprefix("Ġ").isascii():
+                head[:, token] = (
+                    0  # hardly ever the likeliest: what it writes are letters, and it does not end
+                )
+        return head
+
+    return weights
+
+
+def llama(shape: Shape | None = None, weights: Weights | None = None) -> onnx.ModelProto:
+    """A llama by GroupQueryAttention, as the model builder makes it with a pruned head.
+
+    `weights` gives each matrix, [inputs, outputs], by its name and sizes; `embed_tokens` is [words, width].
+    """
+    shape = shape or Shape()
+    weights = weights or random_weights(shape)
     tensors: list[onnx.TensorProto] = []
     nodes: list[onnx.NodeProto] = []
 
@@ -115,8 +145,13 @@ def llama(shape: Shape | None = None) -> onnx.ModelProto:
         return node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array, np.int64)))
 
     def matmul(name: str, source: str, rows: int, columns: int) -> str:
-        weight = draw.normal(0, rows**-0.5, (rows, columns)).astype(np.float32)
-        return node("MatMul", [source, tensor(f"{name}.weight", weight)], [name])
+        return node("MatMul", [source, tensor(f"{name}.weight", weights(name, rows, columns))], [name])
+
+    def norm(name: str, source: str, output: str) -> str:
+        weight = tensor(name, weights(name, shape.hidden))
+        return node(
+            "SimplifiedLayerNormalization", [source, weight], [output], axis=-1, epsilon=shape.epsilon
+        )
 
     one, last = constant("one", [1]), constant("last", -1)
     node("ReduceSum", ["attention_mask", one], ["row_lengths"], keepdims=0)
@@ -126,21 +161,15 @@ def llama(shape: Shape | None = None) -> onnx.ModelProto:
     node("Gather", ["mask_shape", constant("index_one", 1)], ["total_long"])
     node("Cast", ["total_long"], ["total_length"], to=TensorProto.INT32)
     angles = np.outer(
-        np.arange(shape.context), 10_000.0 ** -(np.arange(shape.head_size // 2) / (shape.head_size // 2))
+        np.arange(shape.context),
+        shape.rope_base ** -(np.arange(shape.head_size // 2) / (shape.head_size // 2)),
     )
     tensor("cos_cache", np.cos(angles).astype(np.float32))
     tensor("sin_cache", np.sin(angles).astype(np.float32))
-    embedding = draw.normal(0, 1, (shape.vocab, shape.hidden)).astype(np.float32)
-    x = node("Gather", [tensor("embed_tokens.weight", embedding), "input_ids"], ["embedded"])
-    norm = np.ones(shape.hidden, np.float32)
+    embedding = tensor("embed_tokens.weight", weights("embed_tokens", shape.vocab, shape.hidden))
+    x = node("Gather", [embedding, "input_ids"], ["embedded"])
     for i in range(shape.layers):
-        h = node(
-            "SimplifiedLayerNormalization",
-            [x, tensor(f"layers.{i}.norm1", norm)],
-            [f"layers.{i}.x1"],
-            axis=-1,
-            epsilon=1e-5,
-        )
+        h = norm(f"layers.{i}.norm1", x, f"layers.{i}.x1")
         q = matmul(f"layers.{i}.q", h, shape.hidden, shape.heads * shape.head_size)
         k = matmul(f"layers.{i}.k", h, shape.hidden, shape.kv_heads * shape.head_size)
         v = matmul(f"layers.{i}.v", h, shape.hidden, shape.kv_heads * shape.head_size)
@@ -155,20 +184,14 @@ def llama(shape: Shape | None = None) -> onnx.ModelProto:
             num_heads=shape.heads,
             kv_num_heads=shape.kv_heads,
             do_rotary=1,
-            rotary_interleaved=0,
+            rotary_interleaved=int(shape.is_interleaved),
         )
         x = node(
             "Add",
             [x, matmul(f"layers.{i}.o", attended, shape.heads * shape.head_size, shape.hidden)],
             [f"layers.{i}.x2"],
         )
-        h = node(
-            "SimplifiedLayerNormalization",
-            [x, tensor(f"layers.{i}.norm2", norm)],
-            [f"layers.{i}.x3"],
-            axis=-1,
-            epsilon=1e-5,
-        )
+        h = norm(f"layers.{i}.norm2", x, f"layers.{i}.x3")
         up = matmul(f"layers.{i}.up", h, shape.hidden, shape.inner)
         gate = matmul(f"layers.{i}.gate", h, shape.hidden, shape.inner)
         node("Sigmoid", [gate], [f"layers.{i}.sigmoid"])
@@ -179,16 +202,14 @@ def llama(shape: Shape | None = None) -> onnx.ModelProto:
             [x, matmul(f"layers.{i}.down", f"layers.{i}.inner", shape.inner, shape.hidden)],
             [f"layers.{i}.x4"],
         )
-    node("SimplifiedLayerNormalization", [x, tensor("norm", norm)], ["normed"], axis=-1, epsilon=1e-5)
+    norm("norm", x, "normed")
     node("Gather", ["normed", last], ["last_state"], axis=1)
     node("Unsqueeze", ["last_state", one], ["last_row"])
-    head = draw.normal(0, shape.logit_scale * shape.hidden**-0.5, (shape.hidden, shape.vocab)).astype(
-        np.float32
+    node(
+        "MatMul",
+        ["last_row", tensor("lm_head.weight", weights("lm_head", shape.hidden, shape.vocab))],
+        ["logits"],
     )
-    for text, token in byte_tokenizer().get_vocab().items():
-        if not text.removeprefix("Ġ").isalpha() or not text.removeprefix("Ġ").isascii():
-            head[:, token] = 0  # hardly ever the likeliest: what it writes are letters, and it does not end
-    node("MatMul", ["last_row", tensor("lm_head.weight", head)], ["logits"])
     return _model(shape, nodes, tensors)
 
 

@@ -24,6 +24,7 @@ from hutch.api.gate import Endpoint, Gate
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.cli import commands
+from hutch.cli.command import Command
 from hutch.core.access import Action
 from hutch.engines.protocol import ENGINES
 from hutch.places import Address
@@ -209,7 +210,7 @@ def test_every_engine_of_the_table_is_a_program(name: str) -> None:
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
-def test_every_command_of_the_table_is_a_function(command: commands.Command) -> None:
+def test_every_command_of_the_table_is_a_function(command: Command) -> None:
     name, _, function = command.run.partition(":")
     assert callable(getattr(importlib.import_module(name), function))
 

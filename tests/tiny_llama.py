@@ -14,7 +14,10 @@ _BYTES += [chr(256 + index) for index in range(256 - len(_BYTES))]
 _SPECIAL = ("<|im_start|>", "<|im_end|>")
 
 
-def write(folder: Path, *, seed: int = 0, spread: float = 0.6) -> None:
+_TEMPLATE = "{% for m in messages %}{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}{% endfor %}"
+
+
+def write(folder: Path, *, seed: int = 0, spread: float = 0.6, template: str = _TEMPLATE) -> None:
     """Write the folder. A larger `spread` of the weights makes surer guesses."""
     folder.mkdir(parents=True)
     vocabulary = [*_SPECIAL, *_BYTES, *(f"[{index}]" for index in range(62))]
@@ -29,13 +32,8 @@ def write(folder: Path, *, seed: int = 0, spread: float = 0.6) -> None:
     }
     _write_json(folder / "tokenizer.json", tokenizer_document(metadata))
     said = {"tokenizer_class": "GPT2Tokenizer", "bos_token": _SPECIAL[0], "eos_token": _SPECIAL[1]}
-    _write_json(
-        folder / "tokenizer_config.json", {**said, "add_bos_token": False, "chat_template": _TEMPLATE}
-    )
+    _write_json(folder / "tokenizer_config.json", {**said, "add_bos_token": False, "chat_template": template})
     _write_safetensors(folder / "model.safetensors", _tensors(len(vocabulary), seed, spread))
-
-
-_TEMPLATE = "{% for m in messages %}{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}{% endfor %}"
 
 
 def _config(size: int) -> dict[str, Any]:

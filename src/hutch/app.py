@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Backend
+from hutch.metrics.counters import Counters
+from hutch.metrics.measured import MeasuredBackend
 from hutch.runtime.backend import LocalBackend
 from hutch.runtime.hardware import Inventory
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.security.authn import Authenticator, Open, first_key
 from hutch.store.local import local_store
@@ -25,6 +28,8 @@ class App:
     authenticator: Authenticator
     new_key: str = ""
     inventory: Inventory = field(default_factory=Inventory)
+    counters: Counters = field(default_factory=Counters)
+    terms: TermsTable = field(default_factory=TermsTable)
 
 
 def build(settings: Settings, address: places.Address) -> App:
@@ -38,7 +43,8 @@ def build(settings: Settings, address: places.Address) -> App:
         except BaseException:
             sockets.close()
             raise
-    inventory = Inventory()
-    scheduler = Scheduler(store, settings, sockets, inventory)
-    backend = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
-    return App(settings, store, backend, authenticator, new_key, inventory)
+    inventory, terms, counters = Inventory(), TermsTable(), Counters()
+    scheduler = Scheduler(store, settings, sockets, inventory, terms, listener=counters.heard)
+    local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
+    backend = MeasuredBackend(local, counters)
+    return App(settings, store, backend, authenticator, new_key, inventory, counters, terms)

@@ -1,5 +1,6 @@
 """The server's settings: `hutch.toml` below the environment below flags."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic_settings import (
 )
 
 from hutch import places
+from hutch.core.deployment import DEFAULT_PORT
 from hutch.core.durations import FOREVER, parse_keep_alive_s
 from hutch.core.errors import BadInput
 from hutch.core.hardware import parse_hardware
@@ -50,6 +52,24 @@ def _comma_list(value: object) -> object:
     )
 
 
+def _catalogs(value: object) -> object:
+    named = _comma_list(value)
+    for each in named if isinstance(named, list | tuple) else ():
+        scheme, colon, rest = str(each).partition("://")
+        if colon and scheme.lower() not in ("http", "https"):
+            raise ValueError("a catalog is a file, or an https address")
+        if colon and "@" in rest.partition("/")[0]:  # and do not repeat it
+            raise ValueError("the address of a catalog holds no user or password")
+    return named
+
+
+def _registry(value: object) -> object:
+    text = str(value)
+    if isinstance(value, str) and text and not _REGISTRY.fullmatch(text):
+        raise ValueError("write host, host:port, or http://host:port for one without TLS")
+    return value
+
+
 def _hardware(value: object) -> object:
     try:
         return parse_hardware(value)
@@ -57,13 +77,18 @@ def _hardware(value: object) -> object:
         raise ValueError(f"{error.message}. {error.hint}".rstrip(". ")) from error
 
 
+_REGISTRY = re.compile(r"(https?://)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(:[0-9]{1,5})?")
 DurationS = Annotated[float, BeforeValidator(_duration_s)]
 Size = Annotated[ByteSize, Field(ge=0, le=1 << 50)]  # 8G and 8GB are 8 * 10**9 bytes, 8GiB is 8 * 2**30
 _OTHER_NAMES = {"num_gpu": ("gpu_layers",)}
 _OTHER_PREFIXES = {
     "auth": ("HUTCH",),
+    "catalog": ("HUTCH",),
+    "registry": ("HUTCH",),
     "hardware": ("HUTCH", "FOUNDRY"),
     "onnx_runner": ("HUTCH",),
+    "preload": ("HUTCH",),
+    "preload_port": ("HUTCH",),
 }  # OLLAMA_AUTH steers Ollama's clients
 
 
@@ -98,6 +123,14 @@ class Settings(BaseSettings):
     knowledge_model: Annotated[str, BeforeValidator(_model_name)] = (
         ""  # ranks passages of documents by meaning; "": the smallest embedding model that is there
     )
+    preload: Annotated[str, BeforeValidator(_model_name)] = (
+        ""  # a model to fetch, to load and to serve on preload_port when the server starts
+    )
+    preload_port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_PORT
+    catalog: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_catalogs)
+    ] = ()  # files and addresses that are laid over Hutch's own, each over those before it
+    registry: Annotated[str, BeforeValidator(_registry)] = ""  # a mirror of Ollama's registry to pull from
     llama_server: Path | None = None  # a llama-server binary to use instead of the built-in engine
     llama_quantize: Path | None = None  # a llama-quantize binary; None: the one beside llama_server
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64
@@ -151,7 +184,8 @@ def variables(name: str) -> tuple[str, ...]:
     """The variables that set it, the strongest first."""
     names = (name, *_OTHER_NAMES.get(name, ()))
     prefixes = _OTHER_PREFIXES.get(name, ("HUTCH", "OLLAMA"))
-    return tuple(f"{prefix}_{each.upper()}" for prefix in prefixes for each in names)
+    own = tuple(f"{prefix}_{each.upper()}" for prefix in prefixes for each in names)
+    return (*own, *places.FOUNDRY_VARIABLES.get(name, ()))
 
 
 def origins() -> dict[str, str]:

@@ -18,6 +18,7 @@ CLIENT_VARIABLES = {
     "NOHISTORY": ("HUTCH_NOHISTORY", "OLLAMA_NOHISTORY"),
     "EDITOR": ("HUTCH_EDITOR", "OLLAMA_EDITOR", "VISUAL", "EDITOR"),
 }
+FOUNDRY_VARIABLES = {"preload": ("FOUNDRY_MODEL",), "preload_port": ("FOUNDRY_PORT",)}
 GPU_LAYERS = (
     "HUTCH_GPU_LAYERS",
     "OLLAMA_GPU_LAYERS",
@@ -79,6 +80,11 @@ def pip_environment() -> dict[str, str]:
     """The variables that tell where pip's settings are, and what they are."""
     folders = ("XDG_CONFIG_DIRS", "XDG_CONFIG_HOME", "VIRTUAL_ENV", "APPDATA", "PROGRAMDATA")
     return {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name in folders}
+
+
+def catalogs() -> Path:
+    """The folder of the copies of catalogs that were fetched."""
+    return home() / "catalogs"
 
 
 def engines() -> Path:
@@ -167,6 +173,7 @@ def server_log() -> Path:
 
 _FOR_THE_SERVER = (
     "AUTH",
+    "CATALOG",
     "CONTEXT_LENGTH",
     "DEBUG",
     "FLASH_ATTENTION",
@@ -190,6 +197,9 @@ _FOR_THE_SERVER = (
     "NUM_THREAD",
     "ONNX_RUNNER",
     "ORIGINS",
+    "PRELOAD",
+    "PRELOAD_PORT",
+    "REGISTRY",
 )
 _FOR_ITS_DEVICES = (
     "CUDA_VISIBLE_DEVICES",
@@ -205,10 +215,16 @@ def server_settings() -> dict[str, str]:
     """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
     theirs = [
-        f"OLLAMA_{name}" for name in ("AUTH", "HARDWARE", "ONNX_RUNNER")
+        f"OLLAMA_{name}"
+        for name in ("AUTH", "CATALOG", "HARDWARE", "ONNX_RUNNER", "PRELOAD", "PRELOAD_PORT", "REGISTRY")
     ]  # the first steers Ollama's clients
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
-    named = (*(name for name in ours if variable(name) and name not in theirs), *device_variables())
+    foundrys = (name for names in FOUNDRY_VARIABLES.values() for name in names if variable(name))
+    named = (
+        *(name for name in ours if variable(name) and name not in theirs),
+        *foundrys,
+        *device_variables(),
+    )
     return {name: os.environ[name] for name in named}
 
 

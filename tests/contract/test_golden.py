@@ -34,7 +34,7 @@ _SHOWN_HEADERS = ("retry-after", "www-authenticate", "x-hutch-ignored", "allow",
 _CHANGING = (
     (re.compile(r'"created_at": ?"[^"]+Z"'), '"created_at":"<time>"'),
     (re.compile(r'"created": ?\d{10}'), '"created":0'),
-    (re.compile(r'"(chatcmpl|cmpl)-[0-9a-f]{32}"'), r'"\1-<id>"'),
+    (re.compile(r'"(chatcmpl|cmpl|score)-[0-9a-f]{32}"'), r'"\1-<id>"'),
     (re.compile(r'"(msg|resp|rs|fc|call)_[0-9a-f]{32}"'), r'"\1_<id>"'),
     (re.compile(r'"(created_at|completed_at)": ?\d{10}'), r'"\1":0'),
     (re.compile(r"FROM /[^ ]*/models/blobs/"), "FROM <models>/blobs/"),
@@ -107,6 +107,7 @@ def test_every_dialect_is_written_down() -> None:
     assert folders.count("openai") > 40
     assert folders.count("anthropic") > 30
     assert folders.count("responses") > 40
+    assert folders.count("tokens") > 20
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ module.exports = () => ({
   listen() {},
   post(path, handler) {
     let status = 200;
-    const res = { status(code) { status = code; return res; }, json(told) { console.log(status, JSON.stringify(told)); } };
+    const res = { on() {}, status(code) { status = code; return res; }, json(told) { console.log(status, JSON.stringify(told)); } };
     handler({ body: { message: 'Say hi.' } }, res);
   },
 });

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import anthropic
 import pytest
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import ask
 
+pytestmark = EVERY_ENGINE
 HI: list[anthropic.types.MessageParam] = [{"role": "user", "content": "Hi"}]
 
 

@@ -82,6 +82,7 @@ def test_openais_async_client_streams(server: Server) -> None:
     assert asyncio.run(use())
 
 
+@EVERY_ENGINE
 def test_openai_completes_and_gives_log_probabilities(gpt: openai.OpenAI) -> None:
     reply = gpt.completions.create(
         model=MODEL, prompt="The capital of France is", max_tokens=4, temperature=0, logprobs=2
@@ -108,6 +109,7 @@ def test_openai_parses_a_schema(gpt: openai.OpenAI) -> None:
     assert isinstance(reply.choices[0].message.parsed, Animal)
 
 
+@EVERY_ENGINE
 def test_openai_keeps_seed_stop_and_bias(gpt: openai.OpenAI) -> None:
     def text(**more: Any) -> str:
         reply = gpt.completions.create(
@@ -143,6 +145,7 @@ def test_openai_lists_models(gpt: openai.OpenAI) -> None:
     assert gpt.models.retrieve(MODEL).id == MODEL
 
 
+@EVERY_ENGINE
 def test_a_model_that_is_not_here_is_not_found_by_openai_either(gpt: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         gpt.chat.completions.create(model="nope", messages=[{"role": "user", "content": "Hi"}])
@@ -162,6 +165,7 @@ def test_a_prompt_longer_than_the_context_is_a_bad_request_to_openai(gpt: openai
         assert "4096" in refusal.value.message
 
 
+@EVERY_ENGINE
 def test_a_bad_request_names_its_parameter_to_openai(gpt: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": 7}]
     with pytest.raises(openai.BadRequestError) as refusal:

@@ -7,8 +7,10 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import eventually, num_working, running
+
+pytestmark = EVERY_ENGINE
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests import gguf_files
-from tests.conftest import clean_environment, free_port
+from tests.conftest import Server, clean_environment, free_port
 
 Hutch = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -73,6 +73,18 @@ def test_a_model_lives_without_a_server(hutch: Hutch, home: Path, tmp_path: Path
     assert stray.exists()
     assert hutch("prune", "-y").stdout.endswith("removed 1 file, 2 KB\n")
     assert not stray.exists()
+
+
+def test_the_list_for_programs_is_the_servers(
+    hutch: Hutch, serve: Callable[..., Server], models_dir: Path
+) -> None:
+    server = serve(models_dir)
+    with_server, without = (
+        json.loads(hutch("list", "--json", HUTCH_MODELS=str(models_dir), **host).stdout)
+        for host in ({"HUTCH_HOST": server.url}, {})
+    )
+    assert with_server == without
+    assert without["models"][0]["capabilities"]
 
 
 def test_create_takes_a_file_beside_the_modelfile(hutch: Hutch, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_values_that_no_loaded_model_can_have_are_refused_by_name(server: Server
     assert running(server).get(MODEL, {}).get("pid") == pid
 
 
+@EVERY_ENGINE
 def test_deep_and_repeating_schemas_are_refused_before_the_engine_sees_them(server: Server) -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(40):
@@ -135,6 +136,7 @@ PERSON = {
 }
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("raw", [False, True])
 def test_an_answer_has_the_fields_of_its_schema_and_no_others(server: Server, raw: bool) -> None:
     options = {"temperature": 0, "num_predict": 200}
@@ -144,6 +146,7 @@ def test_an_answer_has_the_fields_of_its_schema_and_no_others(server: Server, ra
     assert set(json.loads(reply["response"])) == {"name", "age"}
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/v1/chat/completions"])
 def test_a_schema_that_cannot_be_used_is_no_answer_without_it(server: Server, path: str) -> None:
     schema = {"type": "string", "pattern": "("}
@@ -156,6 +159,7 @@ def test_a_schema_that_cannot_be_used_is_no_answer_without_it(server: Server, pa
     assert "regex parse error" in reply.error
 
 
+@EVERY_ENGINE
 def test_the_whole_context_may_be_looked_at_for_repetitions(server: Server) -> None:
     options = {"repeat_last_n": -1, "repeat_penalty": 1.2, "num_predict": 4}
     body = {"model": MODEL, "prompt": "Hi", "stream": False, "options": options}
@@ -174,6 +178,7 @@ def test_too_many_messages_are_refused_before_they_are_looked_at(server: Server)
     assert time.monotonic() - began < 5
 
 
+@EVERY_ENGINE
 def test_every_duration_is_told_also_of_a_model_that_was_loaded(server: Server) -> None:
     body = {"model": MODEL, "prompt": "Hi", "stream": False, "options": {"num_predict": 2}}
     for _ in range(2):

@@ -7,11 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hutch.core.chat import Message
+from hutch.core.names import ModelName
 from hutch.formats import headers
 from hutch.prompt.jinja import ChatTemplate, plain
-from tests.conftest import MODEL, Server
+from hutch.store.store import ModelStore
+from hutch.store.wanted import Catalog
+from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import generate, running, worker_json
 
+pytestmark = EVERY_ENGINE
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 TALKS = st.lists(
     st.builds(Message, st.sampled_from(("system", "user", "assistant")), TEXTS), min_size=1, max_size=5
@@ -20,9 +24,9 @@ TALKS = st.lists(
 
 @pytest.fixture(scope="session")
 def template(models_dir: Path) -> ChatTemplate:
-    """The chat template inside the real model."""
-    weights = max((models_dir / "blobs").iterdir(), key=lambda blob: blob.stat().st_size)
-    found = plain(headers.header(weights).chat_template)
+    """The chat template of the real model."""
+    store = ModelStore(models_dir, lambda: Catalog({}))
+    found = plain(headers.facts(store.open(ModelName.parse(MODEL))).chat_template)
     assert found is not None
     return found
 

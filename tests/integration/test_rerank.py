@@ -100,6 +100,60 @@ def test_a_long_document_is_cut(house: Server) -> None:
     assert (status, reply["error"]["code"]) == (400, "context_length_exceeded")
 
 
+def test_a_model_without_a_template_has_none(house: Server) -> None:
+    told = house.get("/tokenizer_info?model=ranker")
+    assert told == {
+        "bos_token": "[CLS]",
+        "eos_token": None,
+        "chat_template": None,
+        "model_max_length": told["model_max_length"],
+    }
+
+
+def scores(server: Server, **body: Any) -> list[float]:
+    status, reply = server.post("/v1/score", body)
+    assert status == 200, reply
+    assert [row["index"] for row in reply["data"]] == list(range(len(reply["data"])))
+    return [row["score"] for row in reply["data"]]
+
+
+def test_pairs_are_scored_as_the_ranking_scores_them(house: Server) -> None:
+    ranked = {row["index"]: row["relevance_score"] for row in ask(house)["results"]}
+    expected = [ranked[index] for index in range(4)]
+    assert scores(house, model="ranker", text_1="c", text_2=DOCUMENTS) == pytest.approx(expected, abs=1e-4)
+    paired = scores(house, model="ranker", queries=["c"] * 4, documents=DOCUMENTS)
+    assert paired == pytest.approx(expected, abs=1e-4)
+    (single,) = scores(house, model="ranker", text_1=["a"], text_2=DOCUMENTS[1])
+    mixed = scores(house, model="ranker", text_1=["c", "a", "c"], text_2=[DOCUMENTS[0], DOCUMENTS[1], "ab"])
+    assert mixed == pytest.approx([expected[0], single, expected[2]], abs=1e-4)
+
+
+def test_an_embedding_model_scores_by_the_angle(house: Server) -> None:
+    texts = ["a", "c c"]
+    status, reply = house.post("/v1/embeddings", {"model": "embedder", "input": texts})
+    assert status == 200
+    one, other = (row["embedding"] for row in reply["data"])
+    cosine = float(np.dot(one, other))
+    assert scores(house, model="embedder", text_1="a", text_2=texts) == pytest.approx([1.0, cosine], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"text_1": "a"}, "text_2"),
+        ({"text_1": [], "text_2": "a"}, "text_1"),
+        ({"text_1": ["a", "a"], "text_2": ["a"]}, "text_1"),
+        ({"text_1": "a", "text_2": ["a", " "]}, "text_2"),
+        ({"text_1": "a", "text_2": ["a"] * 4097}, "text_2"),
+        ({"text_1": "a", "text_2": 7}, "text_2"),
+        ({"text_1": "a", "text_2": "a", "use_activation": False}, "use_activation"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(house: Server, body: dict[str, Any], field: str) -> None:
+    status, reply = house.post("/v1/score", {"model": "ranker", **body})
+    assert (status, reply["error"]["param"].split(".")[0]) == (400, field)
+
+
 def test_models_are_asked_for_what_they_can(house: Server) -> None:
     assert house.post("/api/show", {"model": "ranker"})[1]["capabilities"] == ["rerank"]
     status, reply = house.post("/v1/rerank", {"model": "embedder", "query": "a", "documents": ["a"]})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MODEL, Server
+from tests.conftest import EVERY_ENGINE, MODEL, Server, weights_in
 from tests.contract.live import ask, own_models, running, serving
 
 # Same in length, so that they may stand in the real file for tokens that nobody needs.
@@ -61,14 +61,27 @@ def house(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with serving(folder / "home", own_models(models_dir, folder / "models"), NUM_PARALLEL="1") as server:
         for name, template in (("tools", TOOLS), ("thinks", THINKS), ("suffix", SUFFIX)):
             create(server, name, {"from": MODEL, "template": template})
-        [weights] = (path for path in (models_dir / "blobs").iterdir() if path.stat().st_size > 1 << 20)
-        data = weights.read_bytes()
-        for token, other in FIM.items():
-            data = data.replace(token, other, 1)
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        assert ask(server, "POST", f"/api/blobs/{digest}", data).status == 201
-        create(server, "coder", {"files": {"coder.gguf": digest}})
+        create(server, "coder", {"files": coder(server, models_dir)})
         yield server
+
+
+def coder(server: Server, models_dir: Path) -> dict[str, str]:
+    """The digests of the model's files, of which the one with the vocabulary has other tokens."""
+    [manifest] = (models_dir / "manifests").rglob("135m")
+    titled = {
+        layer.get("annotations", {}).get("org.opencontainers.image.title"): layer["digest"]
+        for layer in json.loads(manifest.read_bytes())["layers"]
+    }
+    files = {name: digest for name, digest in titled.items() if name}
+    changed = (
+        models_dir / "blobs" / files["tokenizer.json"].replace(":", "-") if files else weights_in(models_dir)
+    )
+    data = changed.read_bytes()
+    for token, other in FIM.items():
+        data = data.replace(token, other, -1 if files else 1)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert ask(server, "POST", f"/api/blobs/{digest}", data).status == 201
+    return files | {"tokenizer.json" if files else "coder.gguf": digest}
 
 
 def create(server: Server, name: str, body: dict[str, Any]) -> None:
@@ -89,6 +102,7 @@ def can(server: Server, model: str) -> list[str]:
     return list(ask(server, "POST", "/api/show", {"model": model}).json["capabilities"])
 
 
+@EVERY_ENGINE
 def test_what_a_model_can_do_is_what_its_template_can(house: Server) -> None:
     assert can(house, MODEL) == ["completion"]
     assert can(house, "tools") == ["completion", "tools"]
@@ -98,6 +112,7 @@ def test_what_a_model_can_do_is_what_its_template_can(house: Server) -> None:
     assert ask(house, "POST", "/api/show", {"model": "tools"}).json["template"] == TOOLS
 
 
+@EVERY_ENGINE
 def test_the_rendered_prompt_is_shown(house: Server) -> None:
     assert rendered(house, "/api/chat", model=MODEL, messages=HI).endswith(
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
@@ -125,6 +140,7 @@ def test_the_rendered_prompt_is_shown(house: Server) -> None:
     )
 
 
+@EVERY_ENGINE
 def test_tools_of_a_template_are_called_in_both_dialects(house: Server) -> None:
     body = {
         "model": "tools",
@@ -147,6 +163,7 @@ def test_tools_of_a_template_are_called_in_both_dialects(house: Server) -> None:
     assert json.loads(call["function"]["arguments"]) == {"city": "Bern"}
 
 
+@EVERY_ENGINE
 def test_a_model_with_tools_still_answers_in_words(house: Server) -> None:
     body = {"model": "tools", "messages": HI, "tools": [WEATHER], "options": FEW, "stream": False}
     message = ask(house, "POST", "/api/chat", body).json["message"]
@@ -154,6 +171,7 @@ def test_a_model_with_tools_still_answers_in_words(house: Server) -> None:
     assert "tool_calls" not in message
 
 
+@EVERY_ENGINE
 def test_thoughts_of_a_template_are_told_apart(house: Server) -> None:
     body = {"model": "thinks", "messages": HI, "options": FEW, "stream": False}
     message = ask(house, "POST", "/api/chat", body).json["message"]
@@ -164,6 +182,7 @@ def test_thoughts_of_a_template_are_told_apart(house: Server) -> None:
     assert "thinking" not in message
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("model", ["suffix", "coder"])
 def test_the_middle_of_a_text_is_filled_in(house: Server, model: str) -> None:
     body = {
@@ -181,6 +200,7 @@ def test_the_middle_of_a_text_is_filled_in(house: Server, model: str) -> None:
     assert ask(house, "POST", "/v1/completions", openai).json["usage"]["completion_tokens"] > 0
 
 
+@EVERY_ENGINE
 def test_the_files_own_tokens_ask_for_the_middle_as_tokens(house: Server) -> None:
     prompt = rendered(house, "/api/generate", model="coder", prompt="a", suffix="b")
     assert prompt == "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"
@@ -193,6 +213,7 @@ def test_the_files_own_tokens_ask_for_the_middle_as_tokens(house: Server) -> Non
     assert reply.json["prompt_eval_count"] == 5
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("path", ["/api/generate", "/v1/completions"])
 def test_a_model_that_cannot_fill_in_says_so(house: Server, path: str) -> None:
     reply = ask(house, "POST", path, {"model": MODEL, "prompt": "a", "suffix": "b", "stream": False})
@@ -213,6 +234,7 @@ def test_a_shifted_context_goes_on_and_yet_ends(house: Server) -> None:
     assert running(house)[MODEL]["pid"] != pid  # it is loaded so, or not
 
 
+@EVERY_ENGINE
 def test_a_model_that_thinks_by_its_template_answers_in_a_format_afterwards(house: Server) -> None:
     schema: dict[str, Any] = {
         "type": "object",
@@ -229,6 +251,7 @@ def test_a_model_that_thinks_by_its_template_answers_in_a_format_afterwards(hous
     assert short["message"]["thinking"]
 
 
+@EVERY_ENGINE
 def test_openais_effort_is_ollamas_level(house: Server) -> None:
     body: dict[str, Any] = {"messages": HI, "max_tokens": 2, "temperature": 0}
     thinks = body | {"model": "thinks"}

@@ -70,8 +70,8 @@ class AnthropicChat:
         body: CountBody = call.body
         request = body.internal()
         text = await self._backend.render(request)
-        tokens = await self._backend.tokenize(request.model, text)
-        return JSONResponse({"input_tokens": len(tokens)}, headers=body.ignored())
+        tokens = await self._backend.tokenizer.tokenize(request.model, text)
+        return JSONResponse({"input_tokens": len(tokens.ids)}, headers=body.ignored())
 
 
 class _Message:

@@ -37,7 +37,7 @@ class CompletionBody(SampledBody):
                 param="prompt",
             )
         sampling = self.sampling(self.max_tokens)
-        model = ModelName.parse(self.model)
+        model, form = ModelName.parse(self.model), self.form()
         return tuple(
             GenerateRequest(
                 model=model,
@@ -45,6 +45,7 @@ class CompletionBody(SampledBody):
                 suffix=self.suffix or "",
                 sampling=sampling,
                 dialect_defaults=_DEFAULTS,
+                response_format=form,
                 top_logprobs=0 if self.logprobs is None and num > self.num_choices else self.logprobs,
                 truncate=False,
                 echo=bool(self.echo),

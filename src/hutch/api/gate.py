@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
@@ -21,12 +22,23 @@ from hutch.security.authn import Authenticator
 _log = logging.getLogger(__name__)
 
 
+# Told of each answer: method, route, status, an error's code or "", seconds. What a client wrote is not among them.
+Watcher = Callable[[str, str, int, str, float], None]
+
+
+def unwatched(method: str, route: str, status: int, code: str, took_s: float) -> None:
+    """The watcher where nobody watches."""
+
+
 class Gate:
     """Lets requests in: who, whether they may, how much they may send, and what it must look like."""
 
-    def __init__(self, authenticator: Authenticator, max_body_bytes: int) -> None:
+    def __init__(
+        self, authenticator: Authenticator, max_body_bytes: int, watcher: Watcher = unwatched
+    ) -> None:
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
+        self.watcher = watcher
 
     def endpoint(self, route: Route) -> "Endpoint":
         """The ASGI application of this route. Raises TypeError for a route without an action."""
@@ -44,7 +56,7 @@ class Gate:
         except HutchError as error:
             return error_response(route.dialect, error)
         except ClientDisconnect:
-            return Response(status_code=499)
+            return Refusal(b"", 499, code="client_left")
         except Exception:  # noqa: BLE001  # the edge: whatever this is, the client gets an answer and the log the reason
             return error_response(route.dialect, internal_error())
 
@@ -80,8 +92,16 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        began = time.monotonic()
         response = await self._gate.response(self._route, Request(scope, receive, send))
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        finally:
+            route, method = self._route, scope["method"]
+            code = getattr(response, "error_code", "")  # of a stream, once it has ended
+            took_s = time.monotonic() - began
+            method = method if method in route.methods else "HEAD"  # which Starlette adds to GET
+            self._gate.watcher(method, route.path, response.status_code, code, took_s)
 
 
 class InvalidBody(BadInput):
@@ -100,6 +120,22 @@ def _depth(error: ErrorDetails) -> int:
     return len(error["loc"])
 
 
+class Refusal(Response):
+    """An answer that is an error. `error_code` is for whoever counts them."""
+
+    def __init__(
+        self,
+        content: bytes,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        *,
+        code: str,
+    ) -> None:
+        super().__init__(content, status, headers, media_type)
+        self.error_code = code
+
+
 def error_response(dialect: Dialect, error: HutchError) -> Response:
     """An error before anything was sent, in the dialect's words."""
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else {}
@@ -107,7 +143,8 @@ def error_response(dialect: Dialect, error: HutchError) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, BodyTooSlow):
         headers["Connection"] = "close"
-    return JSONResponse(dialect.error(error), error.http_status, headers)
+    body = JSONResponse(dialect.error(error)).body
+    return Refusal(bytes(body), error.http_status, headers, "application/json", code=error.code)
 
 
 def internal_error() -> HutchError:

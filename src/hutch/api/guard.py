@@ -4,7 +4,7 @@ import functools
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -31,8 +31,11 @@ class Guard:
     Web pages of the other origins are told that they may read the answers.
     """
 
-    def __init__(self, app: ASGIApp, *, origins: str, check_host: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, *, origins: str, check_host: bool, refused: Callable[[], None] = lambda: None
+    ) -> None:
         self._app = app
+        self._refused = refused  # called for each request that is
         self._for_pages = CORSMiddleware(
             app, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]
         )
@@ -51,6 +54,7 @@ class Guard:
                     if foreign_host
                     else "Origin not allowed: see HUTCH_ORIGINS"
                 )
+                self._refused()
                 refusal = PlainTextResponse(f"{why}\n", 403)
                 return await refusal(scope, receive, send)
             if origin:

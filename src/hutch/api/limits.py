@@ -16,9 +16,11 @@ MAX_ANSWERS = 4096  # to all prompts of a request
 THINK_LEVELS = ("low", "medium", "high", "max")
 _MAX_TOKEN_ID = (1 << 31) - 1  # the engine would cut a larger one to 32 bits, in silence
 _MAX_SCHEMA_CHARS = 64 << 10
+_MAX_FORM_CHARS = 64 << 10  # of a regular expression or a grammar
 _MAX_SCHEMA_DEPTH = 32
 _MAX_REPEAT = 1000
-_REPEATS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+# Of a pattern or a grammar: what is escaped or in brackets, a count, or any one character.
+_PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{(\d*)(?:,(\d*))?\}|[^\s]", re.DOTALL)
 _COUNTED = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 _EFFORTS: dict[str, bool | str] = {  # from the least to the most
     "none": False,
@@ -60,10 +62,47 @@ def _walk(value: Any, name: str, depth: int) -> None:
         if key in _COUNTED and isinstance(item, int | float) and item > _MAX_REPEAT * 10:
             raise BadInput(f"{name}: {key} is more than {_MAX_REPEAT * 10}", param=name)
         if key == "pattern" and isinstance(item, str):
-            counts = [int(n) for match in _REPEATS.finditer(item) for n in match.groups() if n]
-            if max(counts, default=0) > _MAX_REPEAT:
-                raise BadInput(f"{name}: a pattern repeats more than {_MAX_REPEAT} times", param=name)
+            _check_repeats(item, name)
         _walk(item, name, depth + 1)
+
+
+def checked_form(text: object, name: str, *, is_counted: bool = True) -> str:
+    """Refuse a regular expression or a grammar that is none, or would take long to compile. Raises BadInput that names the field.
+
+    `is_counted`: whether numbers in braces repeat what is before them.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput(f"{name}: a text is needed", param=name)
+    if len(text) > _MAX_FORM_CHARS:
+        raise BadInput(f"{name}: it has more than {_MAX_FORM_CHARS >> 10} KiB", param=name)
+    if is_counted:
+        _check_repeats(text, name)
+    return text
+
+
+def _check_repeats(text: str, name: str) -> None:
+    """Refuse what repeats too often: at once, or by repetitions inside of repetitions, which multiply."""
+    open_groups, item = (
+        [1],
+        1,
+    )  # the most that anything in each open group, and in what was just read, is repeated
+    for part in _PARTS.finditer(text):
+        if part.group() == "(":
+            open_groups.append(1)
+            item = 1
+        elif part.group() == ")":
+            item = open_groups.pop() if len(open_groups) > 1 else 1
+        elif counts := [n.lstrip("0") for n in part.groups() if n]:
+            if any(len(n) > len(str(_MAX_REPEAT)) or int(n or "0") > _MAX_REPEAT for n in counts):
+                raise BadInput(f"{name}: a pattern repeats more than {_MAX_REPEAT} times", param=name)
+            item *= max(int(n or "1") for n in counts)
+        else:
+            item = 1
+        if item > _MAX_REPEAT * 10:
+            raise BadInput(
+                f"{name}: repetitions inside of each other come to more than {_MAX_REPEAT * 10}", param=name
+            )
+        open_groups[-1] = max(open_groups[-1], item)
 
 
 def checked_tools(tools: list[dict[str, Any]] | None) -> tuple[dict[str, Any], ...]:

@@ -20,7 +20,7 @@ from hutch.core.access import Action
 from hutch.core.backend import Backend, Running
 from hutch.core.durations import FOREVER
 from hutch.core.errors import BadInput
-from hutch.core.listing import details_json, tags_json
+from hutch.core.listing import details_json
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, Reference, parse_digest
 from hutch.core.options import DEPRECATED, OPTION_TYPES, PARAMETER_ALIASES, typed_option
@@ -218,10 +218,7 @@ class OllamaModels:
     async def tags(self, call: Call) -> Response:  # noqa: ARG002
         """All models, newest first."""
         models = await asyncio.to_thread(self._store.list)
-        table = tags_json(models)
-        for row, model in zip(table["models"], models, strict=True):
-            row["capabilities"] = await asyncio.to_thread(self._abilities.of, model)
-        return JSONResponse(table)
+        return JSONResponse(await asyncio.to_thread(ollama_show.table, models, self._abilities))
 
     async def ps(self, call: Call) -> Response:  # noqa: ARG002
         """The loaded models, those that stay longest first."""

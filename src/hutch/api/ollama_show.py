@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hutch.core.errors import BadInput, HutchError
-from hutch.core.listing import details_json
+from hutch.core.listing import details_json, tags_json
 from hutch.core.models import Model, StoredModel
 from hutch.formats import gguf, headers, modelfile, onnx_model, onnx_runner, onnx_tensor
 from hutch.formats.gguf import GGUF
@@ -82,6 +82,14 @@ class Abilities:
             has_projector = bool(opened.projectors)
             self._known[model.digest] = capabilities(facts, _template(opened), has_projector=has_projector)
         return self._known[model.digest]
+
+
+def table(models: Sequence[StoredModel], abilities: Abilities) -> JsonDict:
+    """The models as `/api/tags` lists them, with what they can do."""
+    told = tags_json(models)
+    for row, model in zip(told["models"], models, strict=True):
+        row["capabilities"] = list(abilities.of(model))
+    return told
 
 
 def _tensors(model: Model) -> Sequence[gguf.Tensor | onnx_tensor.Tensor]:

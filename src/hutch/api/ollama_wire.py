@@ -33,7 +33,7 @@ from hutch.core.chat import (
 from hutch.core.durations import parse_keep_alive_s
 from hutch.core.errors import BadInput, EngineFailed, HutchError, NotBuilt, NotFound
 from hutch.core.names import ModelName
-from hutch.core.options import DEPRECATED, OPTION_TYPES, split_options
+from hutch.core.options import OPTION_TYPES, split_options
 
 _log = logging.getLogger(__name__)
 JsonDict = dict[str, Any]
@@ -200,8 +200,8 @@ def model_name(text: str | None) -> ModelName:
 
 
 def options_of(options: JsonDict | None) -> tuple[Sampling, LoadOptions]:
-    """A request's options, sorted. Unknown ones are logged and passed over, as clients of Ollama expect."""
-    unknown = [name for name in options or () if name not in OPTION_TYPES and name not in DEPRECATED]
+    """A request's options, sorted. Unknown and deprecated ones are logged and passed over, as clients of Ollama expect."""
+    unknown = [name for name in options or () if name not in OPTION_TYPES]
     if unknown:
         _log.warning("invalid option provided: %s", ", ".join(ascii(name[:64]) for name in unknown[:10]))
     return split_options(options or {})

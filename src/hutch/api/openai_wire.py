@@ -6,18 +6,18 @@ from typing import Any
 
 from pydantic import Field
 
+from hutch.api.constraints import Constrained
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import (
     MAX_CHOICES,
     MAX_MESSAGES,
     MAX_TOP_LOGPROBS,
     checked_effort,
-    checked_schema,
     checked_token_ids,
 )
 from hutch.api.openai_tools import callable_tools
 from hutch.api.route import Wire
-from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall, Usage
+from hutch.core.chat import Form, GenerateRequest, Image, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
@@ -114,7 +114,7 @@ class OpenBody(Wire):
         return {"X-Hutch-Ignored": shown} if names else {}
 
 
-class SampledBody(OpenBody):
+class SampledBody(Constrained, OpenBody):
     """What chats and completions have in common."""
 
     stream: bool | None = None
@@ -262,7 +262,6 @@ class ChatBody(SampledBody):
 
     messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = None
-    response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -278,6 +277,9 @@ class ChatBody(SampledBody):
         if not self.messages:
             raise BadInput("[] is too short - 'messages'", param="messages")
         tools, choice = callable_tools(self.tools, self.tool_choice, self.functions, self.function_call)
+        form = self.form()
+        if tools and isinstance(form, Form):
+            raise BadInput(f"{form.param}: it cannot be given together with tools", param=form.param)
         ranged("top_logprobs", self.top_logprobs, 0, MAX_TOP_LOGPROBS)
         if self.top_logprobs is not None and not self.logprobs:
             raise BadInput("top_logprobs needs logprobs: true", param="top_logprobs")
@@ -290,7 +292,7 @@ class ChatBody(SampledBody):
             sampling=self.sampling(*limit),
             dialect_defaults=DEFAULTS,
             num_choices=self.num_choices,
-            response_format=_format(self.response_format),
+            response_format=form,
             tools=tools,
             tool_choice=choice,
             parallel_tool_calls=self.parallel_tool_calls is not False and self.functions is None,
@@ -337,20 +339,3 @@ def _bias(bias: dict[str, float] | None) -> tuple[tuple[int, float], ...] | None
     if len(pairs) > 1024:
         raise BadInput("logit_bias: more than 1024 tokens", param="logit_bias")
     return tuple(pairs)
-
-
-def _format(value: JsonDict | None) -> Any:
-    kind = (value or {}).get("type", "text")
-    if value is None or kind == "text":
-        return None
-    if kind == "json_object":
-        return "json"
-    schema = (
-        (value.get("json_schema") or {}).get("schema") if isinstance(value.get("json_schema"), dict) else None
-    )
-    if kind != "json_schema" or not isinstance(schema, dict):
-        raise BadInput(
-            "response_format: it takes text, json_object, or json_schema with json_schema.schema",
-            param="response_format",
-        )
-    return checked_schema(schema, "response_format")

@@ -33,6 +33,14 @@ def _operation(route: Route, method: str, schemas: JsonDict) -> JsonDict:
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"\{(\w+)", route.path)
+        ]
+        + [
+            {
+                "name": name,
+                "in": "query",
+                "schema": {"type": "string"} | ({"enum": [*known]} if known else {}),
+            }
+            for name, known in route.query.items()
         ],
         "responses": {"200": {"description": "The answer"}},
     }

@@ -1,7 +1,7 @@
 """What a route is: where, what for, who answers, and in which dialect it fails."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -48,4 +48,5 @@ class Route:
     raw_body: bool = False  # the handler reads the body itself, in pieces
     public: bool = False  # answers also without a key
     documented: bool = True
+    query: Mapping[str, Sequence[str]] = field(default_factory=dict)  # its parameters, and what each may say
     summary: str = ""

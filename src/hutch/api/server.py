@@ -25,11 +25,15 @@ from hutch import __version__, app, config, files, places
 from hutch.api import ollama_cloud
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
+from hutch.api.catalog import CatalogTable
 from hutch.api.completions import Completions
 from hutch.api.connection import Connection
+from hutch.api.deployments import Deployments
+from hutch.api.doors import Doors
 from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
 from hutch.api.hardware import Hardware
+from hutch.api.metrics import MetricsRoutes
 from hutch.api.ollama_chat import OllamaChat
 from hutch.api.ollama_models import OllamaModels
 from hutch.api.ollama_wire import OLLAMA
@@ -40,12 +44,17 @@ from hutch.api.openapi import described
 from hutch.api.rerank import Rerank
 from hutch.api.responses import Responses
 from hutch.api.route import Route
+from hutch.api.score import Score
 from hutch.api.service import Service
+from hutch.api.starting import deployed_before
 from hutch.api.tasks import Tasks
+from hutch.api.tokens import Tokens
 from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError
+from hutch.metrics.counters import OTHER
 from hutch.places import Address
 from hutch.runtime import logs
+from hutch.runtime.deployer import Deployer
 from hutch.security.authn import Open
 
 _log = logging.getLogger(__name__)
@@ -53,8 +62,9 @@ _DRAIN_S = 10  # for answers to end when the server is told to stop
 _LAST_WORDS_S = 5  # and for those that do not, to say so
 
 
-def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
+def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = None) -> tuple[Route, ...]:
     """Every route that a server has."""
+    deployer = deployer or Deployer(parts.backend, parts.store, parts.terms)
     routes = (
         *OpenAIChat(parts.backend).routes(),  # first what has to be quick: routes are tried in this order
         *Completions(parts.backend).routes(),
@@ -65,24 +75,37 @@ def all_routes(parts: app.App, activity: Activity) -> tuple[Route, ...]:
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
         *Tasks(parts.backend).routes(),
+        *Score(parts.backend).routes(),
+        *Tokens(parts.backend).routes(),
+        *CatalogTable(parts.store).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
+        *Deployments(deployer).routes(),
         *ollama_cloud.routes(),
+        *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
     )
-    service = Service(parts.store.root, activity, lambda: described(routes))
+    service = Service(parts.store.root, activity, lambda: described(routes), lambda: deployer.not_ready)
     return (*routes, *service.routes())
 
 
-def create_app(parts: app.App, address: Address, activity: Activity) -> ASGIApp:
+def create_app(
+    parts: app.App, address: Address, activity: Activity, deployer: Deployer | None = None
+) -> ASGIApp:
     """The ASGI application. Raises TypeError for a route without an action."""
-    routes = all_routes(parts, activity)
-    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20)
+    routes = all_routes(parts, activity, deployer)
+    watcher = parts.counters.answered
+    gate = Gate(parts.authenticator, parts.settings.max_body_mib << 20, watcher)
     routed = Starlette(
         routes=[served(gate, route) for route in routes],
         exception_handlers={HTTPException: functools.partial(_no_such_route, gate)},
     )
     routed.router.redirect_slashes = isinstance(parts.authenticator, Open)  # a redirect asks for no key
     origins = origin_pattern(parts.settings.origins)
-    guarded = Guard(_Direct(routed), origins=origins, check_host=address.is_loopback)
+    guarded = Guard(
+        _Direct(routed),
+        origins=origins,
+        check_host=address.is_loopback,
+        refused=lambda: watcher(OTHER, "guard", 403, "forbidden", 0.0),
+    )
     return Counted(guarded, activity=activity, uncounted=[route.path for route in routes if route.public])
 
 
@@ -127,47 +150,54 @@ async def _serve(
     parts = app.build(settings, address)
     _announce(parts, address, sockets[0])
     activity = Activity()
-    server = _Server(
-        parts.backend,
-        activity,
-        uvicorn.Config(
-            create_app(parts, address, activity),
-            log_config=None,
-            access_log=parts.settings.debug,
-            lifespan="off",
-            timeout_graceful_shutdown=_DRAIN_S + _LAST_WORDS_S,
-            timeout_keep_alive=75,
-            server_header=False,
-            proxy_headers=False,  # nothing here asks who the client's address says it is
-            http=Connection,
-            ws="none",
-        ),
-    )
-    leaving = (
-        asyncio.create_task(_leave_when_idle(server, parts, activity, idle_exit_s)) if idle_exit_s else None
-    )
+    deployer = Deployer(parts.backend, parts.store, parts.terms)
+    application = create_app(parts, address, activity, deployer)
+    configured = functools.partial(_configured, is_debug=parts.settings.debug)
+    deployer.doors = doors = Doors(application, _listen, configured, address)
+    server = _Server(parts.backend, activity, doors, configured(application))
+    tasks = [asyncio.create_task(deployed_before(parts, deployer))]
+    if idle_exit_s:
+        tasks.append(asyncio.create_task(_leave_when_idle(server, parts, deployer, idle_exit_s)))
     try:
         with _noted(sockets[0].getsockname()[1]):
             await server.serve(sockets=list(sockets))
     finally:
-        if leaving:
-            leaving.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await parts.backend.close()
+
+
+def _configured(application: ASGIApp, *, is_debug: bool) -> uvicorn.Config:
+    """How HTTP is served, on every port."""
+    return uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=is_debug,
+        lifespan="off",
+        timeout_graceful_shutdown=_DRAIN_S + _LAST_WORDS_S,
+        timeout_keep_alive=75,
+        server_header=False,
+        proxy_headers=False,  # nothing here asks who the client's address says it is
+        http=Connection,
+        ws="none",
+    )
 
 
 class _Server(uvicorn.Server):
     """A server that comes back from a signal, where uvicorn's would raise it again and so leave workers and sockets."""
 
-    def __init__(self, backend: Backend, activity: Activity, settings: uvicorn.Config) -> None:
+    def __init__(self, backend: Backend, activity: Activity, doors: Doors, settings: uvicorn.Config) -> None:
         super().__init__(settings)
+        self._doors = doors
         self._backend = backend
-        self._activity = activity
+        self.activity = activity
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let answers end; after a while end the workers, so that what is left fails in its own dialect."""
         ending = asyncio.create_task(self._end_workers())
         try:
-            await super().shutdown(sockets)
+            await asyncio.gather(super().shutdown(sockets), self._doors.close_all())
         finally:
             ending.cancel()
 
@@ -177,7 +207,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave."""
-        self._activity.is_leaving = True
+        self.activity.is_leaving = True
         super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
@@ -193,13 +223,12 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-async def _leave_when_idle(
-    server: uvicorn.Server, parts: app.App, activity: Activity, idle_exit_s: float
-) -> None:
+async def _leave_when_idle(server: "_Server", parts: app.App, deployer: Deployer, idle_exit_s: float) -> None:
+    activity = server.activity
     while True:
         await asyncio.sleep(min(1.0, idle_exit_s / 4))
         logs.trim_own(places.server_log())  # nobody else looks after the log of a server in the background
-        if parts.backend.running():
+        if parts.backend.running() or deployer.is_needed:
             activity.note()  # the time counts from the unload
         elif activity.idle_s > idle_exit_s:
             _log.info("nobody asked for anything for %.0f s: leaving", idle_exit_s)
@@ -255,6 +284,7 @@ def _announce(parts: app.App, address: Address, listening: socket.socket) -> Non
 async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     is_openai = request.url.path.startswith("/v1/")
+    gate.watcher(OTHER, OTHER, error.status_code, "no_such_route", 0.0)
     try:
         gate.principal(request)  # what there is and what there is not is for those who may come in
     except HutchError as refusal:

@@ -49,8 +49,15 @@ class NotReady(HutchError):
 class Service:
     """The routes that need no model."""
 
-    def __init__(self, models: Path, activity: Activity, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        models: Path,
+        activity: Activity,
+        describe: Callable[[], dict[str, Any]],
+        not_ready: Callable[[], str],
+    ) -> None:
         self._models = models
+        self._not_ready = not_ready
         self._activity = activity
         self._describe = describe
 
@@ -82,9 +89,11 @@ class Service:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, call: Call) -> Response:  # noqa: ARG002
-        """Ready: the server is not leaving, and the model folder can be read, or made."""
+        """Ready: the server is not leaving, what is deployed is served, and the model folder can be read, or made."""
         if self._activity.is_leaving:
             raise NotReady("the server is shutting down")
+        if why := self._not_ready():
+            raise NotReady(why, hint="See `hutch deploy list`.")
         try:
             async with asyncio.timeout(_PROBE_S):
                 is_usable = await asyncio.to_thread(_is_usable, self._models)

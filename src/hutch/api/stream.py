@@ -30,6 +30,7 @@ class Stream(Response):
         del self.headers["content-length"]
         self._pieces = pieces
         self._render_error = render_error
+        self.error_code = ""  # of the error that the stream ended in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Send until the pieces end or the client leaves, whichever is first."""
@@ -49,12 +50,16 @@ class Stream(Response):
                 async for piece in self._pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             except HutchError as error:
-                last = self._render_error(error)
+                last = self._failed(error)
             except Exception:  # noqa: BLE001  # the edge, as in the gate: the status is sent already, so the stream says it
-                last = self._render_error(internal_error())
+                last = self._failed(internal_error())
             else:
                 last = b""
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _failed(self, error: HutchError) -> bytes:
+        self.error_code = error.code
+        return self._render_error(error)
 
 
 async def _client_left(receive: Receive) -> None:

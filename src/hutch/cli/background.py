@@ -17,7 +17,7 @@ _LOOK_EVERY_S = 0.05
 _LONGEST_LOG_BYTES = 8 << 20
 
 
-def ensure() -> None:
+def ensure(*, deploys: bool = False) -> None:
     """Have a server answer at the address: the one that does, or a new one on this machine."""
     if side.is_answering():
         side.note_settings()
@@ -27,9 +27,8 @@ def ensure() -> None:
     log = places.server_log()
     before_bytes = log.stat().st_size if log.exists() else 0
     _await(_start(), log, before_bytes)
-    print(
-        "started a server in the background (it leaves five minutes after its last request)", file=sys.stderr
-    )
+    until = "while something is deployed" if deploys else "it leaves five minutes after its last request"
+    print(f"started a server in the background ({until})", file=sys.stderr)
 
 
 def _start() -> subprocess.Popen[bytes]:

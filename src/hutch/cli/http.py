@@ -35,13 +35,22 @@ def ask(
     within_s: float = ANSWER_S,
 ) -> dict[str, Any]:
     """Send one request and read its JSON answer. Raises Unreachable where nothing listens."""
-    address = (at or places.server_address()).for_client
     data = b"" if body is None else json.dumps(body).encode()
+    return _object(_answer(at or places.server_address(), method, path, data, within_s))
+
+
+def text(path: str) -> str:
+    """What a GET brings, as it stands. Raises Unreachable where nothing listens."""
+    return _answer(places.server_address(), "GET", path, b"", ANSWER_S).decode(errors="replace")
+
+
+def _answer(at: places.Address, method: str, path: str, data: bytes, within_s: float) -> bytes:
+    address = at.for_client
     exchange = _exchange_tls if address.scheme == "https" else _exchange
     status, answer = exchange(address, method, address.path + path, data, within_s)
     if status >= 400:
         raise error_of(status, answer)
-    return _object(answer)
+    return answer
 
 
 def unreachable(address: places.Address) -> Unreachable:

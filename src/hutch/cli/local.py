@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hutch.api import ollama_show
+from hutch.cli import stored
 from hutch.cli.client import blocks
 from hutch.core.names import ModelName, Reference
 from hutch.core.reports import progress_json
@@ -12,6 +13,11 @@ from hutch.store.bases import create_or_pull
 from hutch.store.local import local_store
 from hutch.store.recipe import Recipe
 from hutch.store.sweep import Leftover
+
+
+def tags() -> dict[str, Any]:
+    """What `/api/tags` would tell, all of it."""
+    return ollama_show.table(stored.models(), ollama_show.Abilities(local_store()))
 
 
 def show(name: str, *, verbose: bool) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _dispatch(words: list[str]) -> int:
         words = foundry.translated(words)
     command = commands.find(words[0])
     args = commands.parse(command, words[1:])
-    return side.here(command.run, args) or 0
+    return side.here(getattr(args, "run", command.run), args) or 0
 
 
 def _version() -> int:

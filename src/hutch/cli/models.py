@@ -9,15 +9,11 @@ from hutch.cli import columns, http, plain, side
 from hutch.core.errors import HutchError, NotFound
 
 
-def tags() -> dict[str, Any]:
-    """What `/api/tags` tells, or would tell."""
-    told: dict[str, Any] = side.either(lambda: http.ask("GET", "/api/tags"), "hutch.cli.stored:tags")
-    return told
-
-
 def list_models(args: argparse.Namespace) -> None:
     """`hutch list [PREFIX]`."""
-    print_list(tags(), args.prefix, as_json=args.json)
+    local = "hutch.cli.local:tags" if args.json else "hutch.cli.stored:tags"  # the latter starts at once
+    told = side.either(lambda: http.ask("GET", "/api/tags"), local)
+    print_list(told, args.prefix, as_json=args.json)
 
 
 def print_list(told: dict[str, Any], prefix: str = "", *, as_json: bool = False) -> None:

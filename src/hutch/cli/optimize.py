@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from hutch import places
 from hutch.cli import columns, plain, side, steps
 from hutch.cli.steps import Tell
 from hutch.core.errors import BadInput, HutchError, NotBuilt
-from hutch.core.models import Progress
 from hutch.core.names import ModelName
 from hutch.optimize import picture, source, texts, variant
 from hutch.optimize.choice import Outcome
@@ -45,10 +44,10 @@ def optimize(args: argparse.Namespace) -> int:
     with steps.shown() as tell, alone(_root()):
         try:
             if config is None:
-                report: Report = _follow(search.run(), tell)
+                report: Report = steps.follow(search.run(), tell)
             else:
-                made = _follow(run_recipe(_root(), found, config), tell)
-                report = _follow(search.judged(f"{PREFIX}{config.name}", made), tell)
+                made = steps.follow(run_recipe(_root(), found, config), tell)
+                report = steps.follow(search.judged(f"{PREFIX}{config.name}", made), tell)
         except KeyboardInterrupt:
             plain.err("stopped: what was found is kept, and the same command goes on from there")
             raise
@@ -89,14 +88,6 @@ def _target(args: argparse.Namespace, found: Source, format_: str) -> ModelName 
         raise BadInput("a variant of a folder needs a name", hint="Give one with --to NAME.")
     word = args.quant.lower() if args.quant else "olive"
     return found.name._replace(tag=f"{found.name.tag}-{format_}-{word}")
-
-
-def _follow(work: Generator[Progress, None, Any], tell: Tell) -> Any:
-    while True:
-        try:
-            tell(next(work))
-        except StopIteration as end:
-            return end.value
 
 
 def _create(args: argparse.Namespace, report: Report, found: Source, tell: Tell) -> ModelName | None:

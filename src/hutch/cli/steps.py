@@ -1,8 +1,9 @@
 """Long work of many steps: a bar for each on a terminal, a line now and then elsewhere. Always on stderr."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -35,6 +36,15 @@ def shown() -> Iterator[Tell]:
             progress.update(tasks[report.status], completed=done, total=total)
 
         yield tell
+
+
+def follow(work: Generator[models.Progress, None, Any], tell: Tell) -> Any:
+    """Do the work, showing its reports. What it returns is returned."""
+    while True:
+        try:
+            tell(next(work))
+        except StopIteration as end:
+            return end.value
 
 
 def _lines() -> Tell:

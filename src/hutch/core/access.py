@@ -28,3 +28,6 @@ class Action(enum.StrEnum):
     PUSH_MODEL = "models.push"
     SEE_RUNNING = "running.see"
     SEE_HARDWARE = "hardware.see"
+    SEE_METRICS = "metrics.see"
+    SEE_DEPLOYMENTS = "deployments.see"
+    DEPLOY = "deployments.write"

@@ -18,6 +18,7 @@ from hutch.core.chat import (
 )
 from hutch.core.models import StoredModel
 from hutch.core.names import ModelName
+from hutch.core.tokens import Tokenizer
 
 
 class WorkerState(enum.StrEnum):
@@ -52,14 +53,18 @@ class Running:
 class Backend(Protocol):
     """Answers by model name. This server's own workers, a cluster, or a fake."""
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Texts as tokens, by the same names."""
+
     def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer. Raises before the first chunk where it can; closing the iterator cancels."""
 
-    async def render(self, request: GenerateRequest) -> str:
-        """The text that the model would be sent for this request. Nothing is generated."""
+    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
+        """The text that the model would be sent for this request. Nothing is generated.
 
-    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
-        """The tokens of a text as a prompt has them: with those that begin every prompt."""
+        Without `opens_answer` it ends behind the last message, where the template can do that. Raises NotBuilt.
+        """
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors."""
@@ -75,6 +80,9 @@ class Backend(Protocol):
 
     def running(self) -> Sequence[Running]:
         """What is loaded now."""
+
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """How many tokens each loaded model's key-value cache holds; without those whose worker does not answer at once."""
 
     async def close(self) -> None:
         """End every worker."""

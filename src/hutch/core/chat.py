@@ -96,6 +96,25 @@ def _over(above: _Options, below: _Options) -> _Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must match: a regular expression, or a grammar in GBNF or in llguidance's Lark. `param` is its field.
+
+    `grammar` is the same as engines take it, once somebody has looked whether they can.
+    """
+
+    kind: Literal["regex", "grammar"]
+    text: str
+    param: str
+    grammar: str = ""
+    is_gbnf: bool = False
+
+
+ResponseFormat = (
+    Literal["json"] | JsonObject | Form
+)  # any JSON object, or one of this schema, or a text of this form
+
+
+@dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """A request for text. Exactly one of `messages` and `prompt` is given.
 
@@ -113,7 +132,7 @@ class GenerateRequest:
     dialect_defaults: Sampling = field(default_factory=Sampling)  # below the model's own parameters
     load: LoadOptions = field(default_factory=LoadOptions)
     keep_alive_s: float | None = None
-    response_format: Literal["json"] | JsonObject | None = None  # any JSON object, or one of this schema
+    response_format: ResponseFormat | None = None
     tools: tuple[JsonObject, ...] = ()
     tool_choice: str | JsonObject | None = None
     parallel_tool_calls: bool | None = None

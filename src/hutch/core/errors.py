@@ -4,12 +4,14 @@ HutchError                                                  500  exit 1
   BadInput          a request, name, file or Modelfile      400  exit 2
     FormatError     bytes that are not what they claim
     NotBuilt        a documented field that Hutch lacks
+    Unsuited        a model that cannot do what is asked
     ContextExceeded a prompt longer than the context
   Refused
     Unauthenticated no key, or a wrong one                  401  exit 3
     Forbidden       this principal may not                  403  exit 3
   NotFound          no such model or blob                   404  exit 4
   Conflict          the name is taken, or in use            409  exit 5
+    RolledBack      a deployment that did not become ready  409  exit 5
   NoRoom            disk or memory does not suffice         507  exit 6
   SourceFailed      a place to pull from did not deliver    502  exit 7
   EngineFailed      a worker died, or cannot load           502  exit 8
@@ -53,6 +55,12 @@ class NotBuilt(BadInput):
     """A documented field or route that Hutch does not have."""
 
     code = "not_built"
+
+
+class Unsuited(BadInput):
+    """The model was not made for what is asked of it."""
+
+    code = "unsuited"
 
 
 class ContextExceeded(BadInput):
@@ -101,6 +109,12 @@ class Conflict(HutchError):
     code = "conflict"
     http_status = 409
     exit_code = 5
+
+
+class RolledBack(Conflict):
+    """A deployment did not become ready, and what was there before is there again."""
+
+    code = "rolled_back"
 
 
 class NoRoom(HutchError):

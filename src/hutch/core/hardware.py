@@ -28,6 +28,16 @@ class Provider(NamedTuple):
     genai: str = ""
 
 
+class GpuUse(NamedTuple):
+    """How much of a GPU is in use. `busy` is a share of 1. None where the driver does not say."""
+
+    number: str
+    name: str
+    busy: float | None
+    used_bytes: int | None
+    total_bytes: int | None
+
+
 # In the order in which they are tried for a kind: what a device's maker wrote before what works on any.
 PROVIDERS = (
     Provider(

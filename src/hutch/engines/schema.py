@@ -8,13 +8,14 @@ import importlib
 import json
 import sys
 
+from hutch.engines.grammar import fault_of
+
 
 def main() -> None:
     """Look at one schema."""
     matcher = importlib.import_module("llguidance").LLMatcher
     schema = json.load(sys.stdin.buffer)
-    fault = matcher.validate_grammar(matcher.grammar_from_json_schema(schema))
-    sys.stdout.buffer.write(fault.encode())
+    sys.stdout.buffer.write(fault_of(matcher.grammar_from_json_schema(schema)).encode())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 from hutch.core.chat import (
     Chunk,
     FinishReason,
+    Form,
     GenerateRequest,
     Image,
     Message,
@@ -44,7 +45,7 @@ JsonDict = dict[str, Any]
 def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: Sampling) -> JsonDict:
     """The body of `/v1/chat/completions`: the engine renders the model's own template and parses the answer."""
     body = _sampling(sampling)
-    body |= render_body(messages)
+    body |= render_body(messages, request.think)
     body["stream_options"] = {"include_usage": True}
     if request.top_logprobs is not None:
         body["logprobs"] = True
@@ -54,20 +55,23 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
         body["parallel_tool_calls"] = bool(request.parallel_tool_calls)
         if request.tool_choice is not None:
             body["tool_choice"] = request.tool_choice
-    if request.think is not None:
-        body["chat_template_kwargs"] = {"enable_thinking": bool(request.think)}
-    if isinstance(request.think, str):
-        body["chat_template_kwargs"]["reasoning_effort"] = request.think
-    if request.response_format == "json":
+    if isinstance(request.response_format, Form):
+        body["grammar"] = request.response_format.grammar
+    elif request.response_format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.response_format is not None:
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": request.response_format}}
     return body
 
 
-def render_body(messages: Sequence[Message]) -> JsonDict:
-    """The body of `/apply-template`."""
-    return {"messages": [_message(message) for message in messages]}
+def render_body(messages: Sequence[Message], think: bool | str | None = None) -> JsonDict:
+    """The body of `/apply-template`. `think`: whether the model is to, and how much; None where it cannot."""
+    body: JsonDict = {"messages": [_message(message) for message in messages]}
+    if think is not None:
+        body["chat_template_kwargs"] = {"enable_thinking": bool(think)}
+    if isinstance(think, str):
+        body["chat_template_kwargs"]["reasoning_effort"] = think
+    return body
 
 
 def completion_body(
@@ -78,7 +82,9 @@ def completion_body(
     body["prompt"] = prompt
     if request.top_logprobs is not None:
         body["n_probs"] = max(1, request.top_logprobs)
-    if request.response_format is not None:
+    if isinstance(request.response_format, Form):
+        body["grammar"] = request.response_format.grammar
+    elif request.response_format is not None:
         schema = {"type": "object"} if request.response_format == "json" else request.response_format
         body["json_schema"] = schema
     return body

@@ -7,11 +7,11 @@ from typing import Any
 _WITHIN_S = 10.0  # a driver that hangs must not take us with it
 
 
-def output(*words: str) -> str:
+def output(*words: str, within_s: float = _WITHIN_S) -> str:
     """What a program prints; "" where it is not there, fails, or takes too long."""
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", timeout=_WITHIN_S, check=True
+            words, capture_output=True, text=True, errors="replace", timeout=within_s, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return ""

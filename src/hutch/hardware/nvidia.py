@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hutch.core.hardware import Device
+from hutch.core.hardware import Device, GpuUse
 from hutch.hardware.command import output
 
 _FIELDS = "pci.bus_id,name,memory.total,driver_version"
+_IN_USE = "index,name,utilization.gpu,memory.used,memory.total"
+_IN_USE_WITHIN_S = 2.0  # whoever scrapes is waiting
 
 
 def told() -> str:
@@ -22,6 +24,30 @@ def named(devices: Sequence[Device], table: str) -> tuple[Device, ...]:
         names = {device.name for device in merged}
         listed = {place: device for place, device in listed.items() if device.name not in names}
     return (*merged, *listed.values())
+
+
+def in_use() -> tuple[GpuUse, ...]:
+    """How busy the GPUs are; none without nvidia-smi, or where it takes too long."""
+    table = output(
+        "nvidia-smi",
+        f"--query-gpu={_IN_USE}",
+        "--format=csv,noheader,nounits",
+        within_s=_IN_USE_WITHIN_S,
+    )
+    return tuple(_uses(table))
+
+
+def _uses(table: str) -> Iterator[GpuUse]:
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == 5:
+            index, name, *numbers = cells
+            percent, used, total = (int(cell) if cell.isdigit() else None for cell in numbers)
+            yield GpuUse(index, name, percent and percent / 100, _bytes(used), _bytes(total))
+
+
+def _bytes(mebibytes: int | None) -> int | None:
+    return None if mebibytes is None else mebibytes << 20
 
 
 def _rows(table: str) -> Iterator[Device]:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,17 @@ def dynamic(source: Path, target: Path) -> Iterator[Progress]:
         weight_type=quantization.QuantType.QInt8,
         per_channel=True,
         use_external_data_format=True,
+        extra_options={"DefaultTensorType": _float_type(source / graph)},
     )
+
+
+def _float_type(graph: Path) -> int:
+    """The number that ONNX has for what most weights are in. The quantiser cannot infer it past operators outside ONNX."""
+    onnx = needed("onnx")
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    tensors = onnx.load(graph, load_external_data=False).graph.initializer
+    found = Counter(each.data_type for each in tensors if each.data_type in floats)
+    return int(found.most_common(1)[0][0]) if found else int(onnx.TensorProto.FLOAT)
 
 
 def affine_blocks(source: Path, target: Path) -> Iterator[Progress]:

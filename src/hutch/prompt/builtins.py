@@ -27,7 +27,7 @@ def check(kind: str, name: str) -> None:
 def warning(kind: str, name: str) -> str:
     """What a person should know who makes a model with such a name."""
     instead = (
-        "the model's template makes its prompts"
+        "the template inside the model's file makes its prompts, or TEMPLATE where it has none"
         if kind == "renderer"
         else "answers are read by the model's template"
     )

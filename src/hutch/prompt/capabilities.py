@@ -16,13 +16,17 @@ def capabilities(
     if has_projector:
         found.append("vision")
     own = facts.chat_template
-    if "tools" in own or (template is not None and template.has_tools):
+    if _calls(own) or (template is not None and template.has_tools):
         found.append("tools")
     if facts.fim is not None or (template is not None and template.has_suffix):
         found.append("insert")
     if _thinks(own) or (template is not None and template.has_thinking):
         found.append("thinking")
     return tuple(found)
+
+
+def _calls(template: str) -> bool:
+    return "tools" in template or "tool_calls" in template  # DeepSeek's distills tell calls and results alone
 
 
 def _thinks(template: str) -> bool:

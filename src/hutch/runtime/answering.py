@@ -167,7 +167,7 @@ async def tokens_of(client: WorkerClient, text: str) -> tuple[int, ...]:
 async def rendered(client: WorkerClient, job: Job) -> str:
     """The prompt of a job as text."""
     if "messages" in job.body:
-        names = ("messages", "tools", "chat_template_kwargs")
+        names = ("messages", "tools", "chat_template_kwargs", "add_generation_prompt")
         body = {name: job.body[name] for name in names if name in job.body}
         reply = await client.call(RENDER_PATH, body)
         return str(reply["prompt"])

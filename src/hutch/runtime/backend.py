@@ -20,18 +20,20 @@ from hutch.core.chat import (
     Ranking,
     RerankRequest,
 )
-from hutch.core.errors import BadInput, ContextExceeded
+from hutch.core.errors import ContextExceeded, Unsuited
 from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
-from hutch.runtime.answering import rendered, tokens_of
-from hutch.runtime.conversation import conversation, job_for, shortened
+from hutch.runtime.answering import rendered
+from hutch.runtime.conversation import closed_job, conversation, job_for, shortened
 from hutch.runtime.embedding import embed_texts, word_piece
+from hutch.runtime.held import held_tokens
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
 from hutch.runtime.reranking import check_ranks, rank_documents
 from hutch.runtime.scheduler import Scheduler
-from hutch.runtime.schemas import usable
+from hutch.runtime.schemas import suited, usable
+from hutch.runtime.tokenizing import WorkerTokenizer
 from hutch.runtime.turn import answer
 from hutch.runtime.worker import Worker
 
@@ -46,13 +48,15 @@ class LocalBackend:
         self._scheduler = scheduler
         self._meaning = meaning
         self._load_timeout_s = load_timeout_s
+        self.tokenizer = WorkerTokenizer(scheduler, load_timeout_s)
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer; the conversation is shortened first where it does not fit and may be."""
         began = time.monotonic()
-        if isinstance(request.response_format, Mapping):
+        if request.response_format is not None:
             request = replace(request, response_format=await usable(request.response_format))
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, load_s):
+            request = replace(request, response_format=suited(request.response_format, loaded.plan))
             messages = await self._told(request, loaded, who)
             for attempt in range(_MAX_SHORTENINGS + 1):
                 try:
@@ -74,18 +78,13 @@ class LocalBackend:
                 else:
                     return
 
-    async def render(self, request: GenerateRequest) -> str:
+    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
         """The prompt that would be sent to the model."""
         async with self._scheduler.use(request.model, request.load, request.keep_alive_s) as (loaded, _):
-            job = job_for(request, loaded.voice, await self._told(request, loaded, ANONYMOUS))
+            messages = await self._told(request, loaded, ANONYMOUS)
+            job = (job_for if opens_answer else closed_job)(request, loaded.voice, messages)
             worker = await loaded.ready(self._load_timeout_s)
             return await rendered(worker.client, job)
-
-    async def tokenize(self, name: ModelName, text: str) -> tuple[int, ...]:
-        """The tokens of a text as a prompt has them: with those that begin every prompt."""
-        async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
-            worker = await loaded.ready(self._load_timeout_s)
-            return await tokens_of(worker.client, text)
 
     async def embed(self, request: EmbedRequest, who: Principal, *, waits: bool = True) -> Embeddings:
         """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not."""
@@ -93,11 +92,11 @@ class LocalBackend:
         use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
         async with use as (loaded, load_s):
             if loaded.voice.facts.is_reranker:
-                raise BadInput(
+                raise Unsuited(
                     f'"{loaded.voice.model.name.short}" does not support embed', hint="Ask it at /v1/rerank."
                 )
             if not loaded.voice.facts.can_embed:
-                raise BadInput(
+                raise Unsuited(
                     f'"{loaded.voice.model.name.short}" does not support embeddings',
                     hint="Use a model that was made for them: this one's graph gives no hidden states.",
                 )
@@ -136,6 +135,10 @@ class LocalBackend:
     def running(self) -> Sequence[Running]:
         """What is loaded, in no order."""
         return self._scheduler.running()
+
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """How full the caches of the models are whose workers answer at once."""
+        return await held_tokens(self._scheduler.loaded())
 
     async def close(self) -> None:
         """End every worker."""

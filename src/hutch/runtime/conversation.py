@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hutch.core.chat import GenerateRequest, Image, Message, Sampling
+from hutch.core.chat import Form, GenerateRequest, Image, Message, Sampling
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.models import Model
 from hutch.core.options import split_options
@@ -20,7 +20,7 @@ from hutch.engines.wire import (
     render_body,
 )
 from hutch.formats.facts import Facts
-from hutch.prompt import jinja
+from hutch.prompt import call_ids, jinja
 from hutch.prompt import template as templates
 from hutch.prompt.answer import Marks
 from hutch.prompt.capabilities import capabilities
@@ -73,7 +73,10 @@ def voice_of(model: Model, facts: Facts) -> Voice:
     own = facts.chat_template
     plain = jinja.plain(own)
     knowledge = Knowledge(model.documents) if model.documents else None
-    if model.template is None or (own and facts.architecture in _HARMONY):
+    # What a RENDERER stands for is made from the template in the file, and in Ollama too it goes before TEMPLATE, which is
+    # then often no more than the prompt as it stands.
+    is_moot = own and (facts.architecture in _HARMONY or model.renderer)
+    if model.template is None or is_moot:
         return Voice(model, facts, None if own else _PLAIN, None, plain, knowledge)
     try:
         return Voice(model, facts, templates.parse(model.template), None, plain, knowledge)
@@ -115,10 +118,13 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
         return _templated(request, voice, messages, template)
     if voice.complaint is not None:
         raise voice.complaint
+    messages = call_ids.fitting(messages, voice.facts.chat_template)
     key = "\0".join(f"{message.role}\1{hash(message.images)}\1{message.content}" for message in messages)
     can = capabilities(voice.facts)
     if "thinking" in can:
         request = replace(request, think=_level(request.think, voice))
+        if isinstance(request.response_format, Form):  # which no engine keeps off the thoughts
+            return Job(RENDER_PATH, render_body(messages, request.think), key, thoughts=_THINK)
     if request.tools or "thinking" in can or any(message.images for message in messages):
         marks = Marks(_THINK) if request.think else None
         body = chat_body(messages, request, sampling_of(request, voice.model))
@@ -127,6 +133,19 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
     if voice.jinja is not None and voice.jinja.can_render(messages):
         return text_job(request, voice, voice.jinja.render(messages))
     return Job(RENDER_PATH, render_body(messages), key)
+
+
+def closed_job(request: GenerateRequest, voice: Voice, messages: Sequence[Message]) -> Job:
+    """The worker's call for a conversation up to the end of its last message. Raises NotBuilt where a TEMPLATE renders it."""
+    if request.template or voice.template is not None:
+        raise NotBuilt(
+            "add_generation_prompt: a TEMPLATE always goes on to where the answer begins",
+            hint="Leave it out, or use a model that is rendered by the template inside its file.",
+            param="add_generation_prompt",
+        )
+    _check(request, voice, None)
+    body = chat_body(messages, request, sampling_of(request, voice.model))
+    return Job(RENDER_PATH, {**body, "add_generation_prompt": False}, "")
 
 
 def _marked(messages: Sequence[Message]) -> tuple[tuple[Image, ...], str, Sequence[Message]]:
@@ -144,6 +163,16 @@ def text_job(request: GenerateRequest, voice: Voice, rendered: str, marks: Marks
     if marks is not None:
         body["preserved_tokens"] = marks.tokens
     return Job(TEXT_PATH, body, rendered, marks=marks)
+
+
+def rendered_job(request: GenerateRequest, voice: Voice, text: str, job: Job) -> Job:
+    """The second call, with what the engine made of the conversation in the first."""
+    if job.thoughts is None:
+        return text_job(request, voice, text, job.marks)
+    if request.think is False and not text.rstrip().endswith(job.thoughts[0]):
+        return text_job(request, voice, text)
+    thinking = text_job(replace(request, response_format=None), voice, text, Marks(job.thoughts))
+    return replace(thinking, marks=None, thoughts=job.thoughts)
 
 
 def _suffices(template: templates.Template, request: GenerateRequest) -> bool:

@@ -166,11 +166,15 @@ def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = 
     """What a worker of this plan will hold in memory, about. `beside`: the files beside the weights."""
     need_bytes = _OVERHEAD_BYTES
     for file in (facts, *beside):
-        element_bytes = file.kv_element_bytes or _KV_BYTES[plan.kv_cache_type]
-        per_token = 0.0 if file.is_encoder else file.kv_bytes_per_token(1) * element_bytes
-        cache_bytes = int(per_token * plan.num_ctx * plan.num_slots)
+        cache_bytes = context_bytes(plan, file) * plan.num_slots
         need_bytes += file.size_bytes + min(cache_bytes, plan.kv_cache_bytes or cache_bytes)
     return need_bytes
+
+
+def context_bytes(plan: LaunchPlan, file: Facts) -> int:
+    """What the key-value cache of one slot takes."""
+    element_bytes = file.kv_element_bytes or _KV_BYTES[plan.kv_cache_type]
+    return 0 if file.is_encoder else int(file.kv_bytes_per_token(1) * element_bytes * plan.num_ctx)
 
 
 def within_vram(plan: LaunchPlan, facts: Facts, free_bytes: int) -> LaunchPlan:

@@ -12,7 +12,9 @@ from hutch import places
 from hutch.core.backend import WorkerState
 from hutch.core.durations import FOREVER
 from hutch.core.errors import EngineFailed, HutchError
+from hutch.core.events import Listener, WorkerDied, unheard
 from hutch.engines.protocol import LaunchPlan
+from hutch.runtime import terms
 from hutch.runtime.conversation import Voice
 from hutch.runtime.onnx_launch import RanOn
 from hutch.runtime.slots import SlotPool
@@ -32,7 +34,14 @@ class LoadedModel:
     """One model in memory. Its worker may die and be replaced; requests that wait for it do not notice."""
 
     def __init__(
-        self, voice: Voice, plan: LaunchPlan, slots: SlotPool, sockets: SocketFolder, stamp: object
+        self,
+        voice: Voice,
+        plan: LaunchPlan,
+        slots: SlotPool,
+        sockets: SocketFolder,
+        stamp: object,
+        *,
+        listener: Listener = unheard,
     ) -> None:
         self.voice = voice
         self.plan = plan
@@ -45,9 +54,11 @@ class LoadedModel:
         self.idle_since = time.monotonic()
         self.memory_bytes = 0
         self.vram_bytes = 0  # at most, by the plan
+        self.terms = terms.NONE
         self.worker: Worker | None = None
         self.ran_on: RanOn | None = None  # of an ONNX model: what runs it
         self._sockets = sockets
+        self._listener = listener
         self._changed = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -166,6 +177,7 @@ class LoadedModel:
             deaths = 1 if lived_s > _LONG_LIFE_S else deaths + 1
             self._set(WorkerState.STARTING)
             self.slots.forget()
+            self._listener(WorkerDied(name))
             _log.warning("the worker of %s ended with status %s after %.1f s", name, status, lived_s)
             await self.worker.stop()
             self.worker = None

@@ -18,6 +18,7 @@ class Resident:
     busy: bool
     idle_s: float
     reload_s: float
+    is_pinned: bool = False  # never goes, and does not count among those of which there are so many at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,9 @@ def place(
             refuse=f"it needs about {_gib(need_bytes)} of memory and this machine has {_gib(total_bytes)} to give"
         )
     evict: list[ModelName] = []
-    count = len(residents)
-    for resident in sorted((r for r in residents if not r.busy), key=_loss):
+    movable = [resident for resident in residents if not resident.is_pinned]
+    count = len(movable)
+    for resident in sorted((r for r in movable if not r.busy), key=_loss):
         if count < max_models and need_bytes <= free_bytes:
             break
         evict.append(resident.name)
@@ -50,11 +52,11 @@ def place(
         count -= 1
     if count < max_models and need_bytes <= free_bytes:
         return Placement(evict=tuple(evict))
-    if any(resident.busy for resident in residents):
+    if any(resident.busy for resident in movable):
         return Placement(wait=True)
     return Placement(
         refuse=f"it needs about {_gib(need_bytes)} of memory and only {_gib(free_bytes)} is free, "
-        "with every model unloaded"
+        f"with every model unloaded{' that is not deployed' if len(movable) < len(residents) else ''}"
     )
 
 

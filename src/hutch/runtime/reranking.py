@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hutch.core.chat import Ranked, RerankRequest
-from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
+from hutch.core.errors import ContextExceeded, EngineFailed, Unsuited
 from hutch.engines.client import WorkerClient
 
 _MARKS = 4  # tokens: the engine opens, parts and closes a pair with as many at most
@@ -18,7 +18,7 @@ async def rank_documents(
     """The documents, the best first, and how many tokens they and the query had.
 
     Of a document that is longer than `max_tokens` with the query, the end is left out; with None the worker does that.
-    Raises BadInput, ContextExceeded for a query that leaves no room, and EngineFailed where the scores are no numbers.
+    Raises ContextExceeded for a query that leaves no room, and EngineFailed where the scores are no numbers.
     """
     documents = list(request.documents)
     if max_tokens is not None:
@@ -34,9 +34,9 @@ async def rank_documents(
 
 
 def check_ranks(name: str, *, is_reranker: bool) -> None:
-    """Raise BadInput for a model that scores nothing."""
+    """Raise Unsuited for a model that scores nothing."""
     if not is_reranker:
-        raise BadInput(
+        raise Unsuited(
             f'"{name}" does not support rerank',
             hint="Name a model whose capabilities are `rerank`: `hutch show MODEL` tells them.",
         )

@@ -13,6 +13,7 @@ from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import LoadOptions
 from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom
+from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
 from hutch.core.models import Model
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
@@ -36,6 +37,7 @@ from hutch.runtime.onnx_launch import RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
+from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.store import installed, laid_out
 
@@ -63,11 +65,16 @@ class Scheduler:
         settings: Settings,
         sockets: SocketFolder,
         inventory: Inventory | None = None,
+        terms: TermsTable | None = None,
+        *,
+        listener: Listener = unheard,
     ) -> None:
         self._library = library
         self._inventory = inventory or Inventory()
+        self._terms = terms or TermsTable()
         self._settings = settings
         self._sockets = sockets
+        self._listener = listener
         self._residents = Residents()
         self._loading = asyncio.Lock()
         self._num_waiting = 0
@@ -81,6 +88,12 @@ class Scheduler:
         Who does not wait gets Busy where a load, or the use of another model, would have to end first.
         """
         began = time.monotonic()
+        terms = self._terms.of(name)
+        name, options, keep_alive_s = (
+            terms.variant or name,
+            terms.asked(options),
+            terms.keep_alive_s(keep_alive_s),
+        )
         loaded = self._current(name, options)
         if loaded is None:
             loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
@@ -93,6 +106,7 @@ class Scheduler:
 
     async def unload(self, name: ModelName) -> bool:
         """Let a model go: at once, or where requests still use it, when they are done. Says whether it was loaded."""
+        name = self._terms.of(name).variant or name
         loaded = self._residents.named(name)
         if loaded is None:
             self._library.stamp(name)  # raises NotFound: a name that stands for nothing is not "unloaded"
@@ -105,7 +119,11 @@ class Scheduler:
 
     def running(self) -> Sequence[Running]:
         """What is loaded, in no order."""
-        return tuple(_describe(loaded) for loaded in self._residents.everyone())
+        return tuple(_describe(loaded) for loaded in self.loaded())
+
+    def loaded(self) -> Sequence[LoadedModel]:
+        """The models themselves, in no order."""
+        return tuple(self._residents.everyone())
 
     async def close(self) -> None:
         """End every worker and remove their sockets."""
@@ -118,7 +136,7 @@ class Scheduler:
         if loaded is None or loaded.state not in (WorkerState.READY, WorkerState.STARTING):
             return None
         own = split_options(loaded.voice.model.parameters)[1]
-        is_same = loaded.stamp == self._library.stamp(name)
+        is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == self._terms.of(name)
         if not is_same or not serves(loaded.plan, options.over(own)):
             return None
         _log_passed_over(name, passed_over(loaded.plan, options))
@@ -170,7 +188,8 @@ class Scheduler:
         _check_runs(model)
         facts = await asyncio.to_thread(headers.facts, model)
         files = await asyncio.to_thread(beside.read, model, facts)
-        plan = launch_plan(model, facts, options, self._settings)
+        terms = self._terms.of(name)
+        plan = terms.applied(launch_plan(model, facts, options, self._settings), facts)
         if plan.engine == "llama.cpp":
             binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
             plan = replace(plan, binary=binary)
@@ -185,18 +204,19 @@ class Scheduler:
         await self._make_room(model.name, need_bytes, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram and plan.num_gpu_layers:
-            plan = within_vram(plan, facts, self._free_vram_bytes() - beside_bytes)
+            free_bytes = self._settings.max_vram - sum(each.vram_bytes for each in self.loaded())
+            plan = within_vram(plan, facts, free_bytes - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         own = split_options(model.parameters)[1]
         _log_passed_over(model.name, passed_over(plan, options.over(own), self._settings))
-        slots = SlotPool(plan.num_slots, self._settings.max_queue)
+        slots = SlotPool(plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches)
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
-        loaded = LoadedModel(voice, plan, slots, self._sockets, stamp)
+        loaded = LoadedModel(voice, plan, slots, self._sockets, stamp, listener=self._listener)
         if on_hardware is not None:
             loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
-        loaded.memory_bytes = need_bytes
+        loaded.memory_bytes, loaded.terms = need_bytes, terms
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
         loaded.begin(self._settings.keep_alive if keep_alive_s is None else keep_alive_s)
@@ -204,9 +224,11 @@ class Scheduler:
         try:
             await loaded.start(self._settings.load_timeout)
         except BaseException:
+            self._listener(LoadFailed(model.name.short))
             self._residents.remove(loaded)
             await asyncio.shield(loaded.stop())
             raise
+        self._listener(ModelLoaded(model.name.short, loaded.load_s))
         _log.info(
             "loaded %s in %.2f s: %d slots of %d tokens",
             *(model.name.short, loaded.load_s, plan.num_slots, plan.num_ctx),
@@ -214,9 +236,6 @@ class Scheduler:
         for step in loaded.ran_on.steps_down if loaded.ran_on else ():
             _log.warning("%s does not run on %s: %s", model.name.short, step.wanted, step.reason)
         return loaded
-
-    def _free_vram_bytes(self) -> int:
-        return self._settings.max_vram - sum(loaded.vram_bytes for loaded in self._residents.everyone())
 
     async def _make_way(self, old: LoadedModel) -> None:
         """Have the same model, loaded otherwise, go first. Raises Busy where its requests do not end."""
@@ -284,6 +303,7 @@ def _resident(loaded: LoadedModel) -> Resident:
         loaded.num_users > 0 or loaded.state is WorkerState.STOPPING,
         idle_s,
         size_bytes / _RELOAD_BYTES_PER_S,
+        loaded.terms.is_pinned,
     )
 
 

@@ -59,11 +59,12 @@ def common_prefix_length(a: str, b: str) -> int:
 class SlotPool:
     """The slots of one worker, and the line of requests that wait for one."""
 
-    def __init__(self, num_slots: int, max_queue: int) -> None:
+    def __init__(self, num_slots: int, max_queue: int, *, in_batches: bool = False) -> None:
         self._slots = [Slot(index) for index in range(num_slots)]
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._max_queue = max_queue
         self._num_free = num_slots
+        self._in_batches = in_batches  # requests begin together: when all slots are free, and not before
         self._clock = 0
 
     @property
@@ -114,7 +115,8 @@ class SlotPool:
 
     async def _turn(self) -> None:
         """Return once a slot is this caller's to take; a slot that falls free goes to who waited longest."""
-        if self._num_free:
+        is_between = not self._in_batches or self._num_free == len(self._slots)
+        if self._num_free and is_between:
             self._num_free -= 1
             return
         if len(self._waiting) >= self._max_queue:
@@ -134,9 +136,11 @@ class SlotPool:
             raise
 
     def _pass_on(self) -> None:
-        while self._waiting:
+        self._num_free += 1
+        if self._in_batches and self._num_free < len(self._slots):
+            return
+        while self._waiting and self._num_free:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
-        self._num_free += 1
+                self._num_free -= 1

@@ -11,7 +11,7 @@ from hutch.engines.client import WorkerGone
 from hutch.engines.protocol import LaunchPlan
 from hutch.engines.wire import RENDER_PATH, several
 from hutch.runtime.answering import answered, pictured, rendered
-from hutch.runtime.conversation import Job, job_for, text_job
+from hutch.runtime.conversation import Job, job_for, rendered_job
 from hutch.runtime.echo import told_back
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.slots import Lease
@@ -63,6 +63,7 @@ async def answer(
     shares = _may_share(job, loaded.plan)
     done = 0
     async with loaded.slots.lease(who, job.prompt) as lease:
+        lease = replace(lease, reuse=lease.reuse and loaded.terms.keeps_prefixes)  # noqa: PLW2901
         while done < request.num_choices:  # the prompt is in the slot now: no choice reads it anew
             with loaded.slots.also(request.num_choices - done - 1 if shares else 0) as more:
                 turn = Turn(lease, done, more)
@@ -82,7 +83,7 @@ async def _tried(
         try:
             if (request.context and job.thoughts is None) or job.path == RENDER_PATH:
                 text = await rendered(worker.client, job)
-                job = text_job(request, loaded.voice, text, job.marks)
+                job = rendered_job(request, loaded.voice, text, job)
             slot = turn.slot(may_reuse=not last_try)
             echo = None
             if request.echo and request.prompt is not None and not turn.first:

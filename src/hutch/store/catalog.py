@@ -1,9 +1,10 @@
-"""The catalog file: names of models, and where to get each. Ours comes with the package; the user's goes over it."""
+"""Catalog files: names of models, where to get each, and cards. Ours come with the package; a company's and the user's go over them."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -11,25 +12,104 @@ from hutch.core.errors import BadInput, FormatError
 from hutch.core.names import ModelName
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.store import layout
+from hutch.store.card_schema import CardSchema, cleaned, folded
+from hutch.store.cards import Card
+from hutch.store.toml_lines import line_of
 from hutch.store.wanted import Catalog, Member, Wanted
 
-_OURS = Path(__file__).with_name("catalog.toml")
-_MAX_CATALOG_BYTES = 4 << 20
-
+_OURS = (Path(__file__).with_name("catalog.toml"), Path(__file__).with_name("library.toml"))
+MAX_CATALOG_BYTES = 4 << 20
+_CARDS = "models"  # the key of the list of cards; every other key is the name of an entry
+_MAX_CARDS = 10_000
 _KINDS = ("pypi", "pypi-folder", "pypi-onnx", "https")
+_HINT = "Correct the file, or take it out of the way."
+
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Size = Annotated[int, Field(ge=1, le=1 << 50)]
 
 
-def load(users: Path | None = None) -> Catalog:
-    """Read our catalog, and the user's file over it where there is one. Raises FormatError."""
-    entries = _read(_OURS)
+class Layer(NamedTuple):
+    """What one catalog file says."""
+
+    entries: dict[ModelName, Wanted]
+    cards: tuple[Card, ...] = ()
+
+    @property
+    def names(self) -> set[ModelName]:
+        """Every name that it gives a meaning, folded."""
+        return {folded(name) for name in (*self.entries, *(n for card in self.cards for n in card.names))}
+
+
+def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
+    """Read our catalog, with others over it in their order, and the user's file over all. Raises FormatError."""
+    merged = Layer({})
+    for path in _OURS:
+        merged = _over(merged, read(path, is_ours=True))
+    for layer in others:
+        merged = _over(merged, layer)
     if users is not None and users.is_file():
-        for name, wanted in _read(users).items():
-            entries = {known: old for known, old in entries.items() if not known.same_as(name)}
-            entries[name] = wanted
-    return Catalog(entries)
+        merged = _over(merged, read(users))
+    return Catalog(*merged)
+
+
+def read(path: Path, *, is_ours: bool = False) -> Layer:
+    """Read one file. Raises FormatError."""
+    try:
+        data = layout.read_bounded(path, MAX_CATALOG_BYTES)
+    except OSError as problem:
+        hint = "Look at the setting catalog." if not is_ours else "Install Hutch again."
+        raise FormatError(f"{path}: {problem.strerror}", hint=hint) from None
+    return parse(data, str(path), is_ours=is_ours)
+
+
+def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
+    """Read the text of a catalog. `where` is the file or address that errors name. Raises FormatError."""
+    try:
+        text = data.decode()
+        document = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+        raise FormatError(f"{where}: {problem}", hint=_HINT) from None
+    listed = document.pop(_CARDS, [])
+    if not isinstance(listed, list) or len(listed) > _MAX_CARDS:
+        raise _wrong(text, where, (_CARDS,), f"{_CARDS} must be a list of at most {_MAX_CARDS} tables")
+    cards: list[Card] = []
+    taken: set[ModelName] = set()
+    for place, value in enumerate(listed):
+        card = _card(text, where, place, value, "" if is_ours else where)
+        for name in card.names:
+            if folded(name) in taken:
+                raise _wrong(text, where, (_CARDS, place), f"the name {name.short} stands twice")
+            taken.add(folded(name))
+        cards.append(card)
+    entries = dict(_entry(text, where, name, value) for name, value in document.items())
+    return Layer(entries, tuple(cards))
+
+
+def _over(below: Layer, above: Layer) -> Layer:
+    """Both together: a name that is said above means nothing below any more, but for entries that a card above is of."""
+    said = above.names
+    used = {each.entry for card in above.cards for each in card.variants}
+    entries = {name: old for name, old in below.entries.items() if name in used or folded(name) not in said}
+    entries |= above.entries
+    cards = [_without(card, said) for card in below.cards]
+    kept = tuple(card for card in cards if card is not None)
+    for card in above.cards:
+        for variant in card.variants:
+            if variant.entry is not None and variant.entry not in entries:
+                where = f"{card.origin}: " if card.origin else ""
+                raise FormatError(
+                    f"{where}{card.names[0].short}: {variant.tag}: there is no entry {variant.entry.short}",
+                    hint=_HINT,
+                )
+    return Layer(entries, (*above.cards, *kept))
+
+
+def _without(card: Card, said: set[ModelName]) -> Card | None:
+    """A card of below, without names and pinned variants that mean something else now; None where nothing is left."""
+    names = tuple(name for name in card.names if folded(name) not in said)
+    variants = tuple(each for each in card.variants if each.entry is None or folded(each.entry) not in said)
+    return replace(card, names=names, variants=variants) if names and variants else None
 
 
 class _Strict(BaseModel):
@@ -166,23 +246,33 @@ _ENTRY: TypeAdapter[_Pypi | _PypiFolder | _PypiOnnx | _Https] = TypeAdapter(
 )
 
 
-def _read(path: Path) -> dict[ModelName, Wanted]:
-    try:
-        document = tomllib.loads(layout.read_bounded(path, _MAX_CATALOG_BYTES).decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
-        raise FormatError(f"{path}: {problem}") from None
-    return dict(_entry(path, name, value) for name, value in document.items())
-
-
-def _entry(path: Path, name: str, value: Mapping[str, Any]) -> tuple[ModelName, Wanted]:
+def _entry(text: str, where: str, name: str, value: Any) -> tuple[ModelName, Wanted]:
     try:
         return ModelName.parse(name), _ENTRY.validate_python(value).wanted()
     except BadInput as problem:
-        raise FormatError(f"{path}: {problem.message}") from None
+        raise _wrong(text, where, (name,), problem.message) from None
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
-        what = f"{where}: {first['msg']}" if where else first["msg"]
-        raise FormatError(
-            f'{path}: ["{name}"] {what}', hint="Correct the file, or take it out of the way."
-        ) from None
+        place, what = _first(problem)
+        raise _wrong(text, where, (name, *place), f'["{cleaned(name)}"] {what}') from None
+
+
+def _card(text: str, where: str, place: int, value: Any, origin: str) -> Card:
+    try:
+        return CardSchema.model_validate(value).card(origin)
+    except ValidationError as problem:
+        inside, what = _first(problem)
+        named = cleaned(value["name"]) if isinstance(value, dict) and "name" in value else str(place + 1)
+        raise _wrong(text, where, (_CARDS, place, *inside), f"model {named}: {what}") from None
+
+
+def _first(problem: ValidationError) -> tuple[list[str | int], str]:
+    """Where the first thing is that is wrong, and what it is."""
+    first = problem.errors(include_url=False)[0]
+    place = [part for part in first["loc"] if part not in _KINDS]
+    named = ".".join(cleaned(part) for part in place)
+    what = cleaned(first["msg"].removeprefix("Value error, "))
+    return place, f"{named}: {what}" if named else what
+
+
+def _wrong(text: str, where: str, place: Sequence[str | int], what: str) -> FormatError:
+    return FormatError(f"{where}: line {line_of(text, place)}: {what}", hint=_HINT)

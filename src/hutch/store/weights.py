@@ -84,6 +84,7 @@ def quantized(
     else:
         added = yield from _by_binary(blobs, source, type_name, status)
     draft.created |= {added.digest, models[0].digest}
+    draft.written |= {added.digest} if added.created else set()
     layer = models[0]._replace(digest=added.digest, size_bytes=added.size_bytes, origin="")
     if kind == "model":
         layer = gguf_layer(draft, blobs, added.digest, added.size_bytes)
@@ -125,7 +126,12 @@ def written(blobs: Blobs, new: NewGGUF, status: str) -> Generator[Progress, None
     with blobs.incoming() as partial:
         yield from partial.open()
         yield from write(partial, new, status)
-        return Added(partial.become_blob(), partial.size_bytes, created=True)
+        return _taken(blobs, partial)
+
+
+def _taken(blobs: Blobs, partial: Partial) -> Added:
+    is_new = blobs.size_bytes(partial.digest) is None
+    return Added(partial.become_blob(), partial.size_bytes, created=is_new)
 
 
 def write(partial: Partial, new: NewGGUF, status: str) -> Iterator[Progress]:
@@ -148,11 +154,12 @@ def _by_binary(blobs: Blobs, source: Path, type_name: str, status: str) -> Gener
         for done_bytes in module.quantize_with_binary(module.binary(), source, partial.path, type_name):
             yield Progress(status, total=total, completed=min(done_bytes, total))
         partial.cut(partial.path.stat().st_size)  # takes up what the tool has written
-        return Added(partial.become_blob(), partial.size_bytes, created=True)
+        return _taken(blobs, partial)
 
 
 def _replaced(draft: Draft, files: Files, used: set[str], added: Added) -> Files:
     draft.created |= {added.digest, *(digest for name, digest in files if name in used)}
+    draft.written |= {added.digest} if added.created else set()
     return (*(each for each in files if each[0] not in used), ("model.gguf", added.digest))
 
 

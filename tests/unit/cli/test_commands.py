@@ -5,13 +5,14 @@ import importlib
 import pytest
 
 from hutch.cli import commands, completion
+from hutch.cli.command import Command
 from hutch.cli.run import read_format, read_keep_alive
 from hutch.cli.session import read_think
 from hutch.core.errors import BadInput, NotBuilt
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
-def test_every_command_has_a_function_and_help(command: commands.Command) -> None:
+def test_every_command_has_a_function_and_help(command: Command) -> None:
     module, _, function = command.run.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
     assert command.help in commands.parser(command).format_help()
@@ -50,6 +51,9 @@ def test_a_flag_without_a_value_swallows_no_word() -> None:
         (["pull", "m", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["list", "--js"], "unrecognized arguments: --js"),
         (["completion", "powershell"], "argument shell: invalid choice"),
+        (["models"], "the following arguments are required: COMMAND"),
+        (["models", "frob"], "argument COMMAND: invalid choice: 'frob'"),
+        (["models", "pull", ""], "MODEL is empty"),
     ],
 )
 def test_refuses_wrong_arguments(words: list[str], message: str) -> None:
@@ -63,6 +67,11 @@ def test_what_only_ollama_has_is_refused_by_name(name: str) -> None:
     with pytest.raises(NotBuilt) as caught:
         commands.find(name)
     assert caught.value.hint
+
+
+def test_a_part_of_a_command_has_arguments_of_its_own() -> None:
+    args = commands.parse(commands.find("models"), ["pull", "a/b", "--replace"])
+    assert (args.run, args.model, args.replace) == ("hutch.cli.pull:pull", "a/b", True)
 
 
 def test_an_empty_prompt_is_no_error() -> None:

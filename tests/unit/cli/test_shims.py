@@ -119,16 +119,20 @@ def test_help_and_errors_say_the_name_that_was_typed(
     ("words", "meant"),
     [
         (["model", "run", "m", "hi"], ["run", "m", "hi"]),
-        (["models", "pull", "microsoft/phi-4-mini"], ["pull", "microsoft/phi-4-mini"]),
+        (["models", "pull", "microsoft/phi-4-mini"], ["models", "pull", "microsoft/phi-4-mini"]),
         (["cache", "list"], ["list"]),
         (["service", "ps"], ["ps"]),
+        (["model", "list", "--json"], ["models", "list", "--json"]),
+        (["init", "--json"], ["init", "--json"]),
+        (["models", "test", "m", "--benchmark"], ["models", "test", "m", "--benchmark"]),
+        (["deploy", "--config", "production.json"], ["deploy", "--config", "production.json"]),
     ],
 )
 def test_commands_of_foundry_local_that_mean_the_same(words: list[str], meant: list[str]) -> None:
     assert foundry.translated(words) == meant
 
 
-@pytest.mark.parametrize("words", [["init"], ["models", "list", "--size", "small"], ["models"], ["run", "m"]])
+@pytest.mark.parametrize("words", [["service", "stop"], ["model"], ["run", "m"]])
 def test_other_commands_of_foundry_local_are_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from hutch.core.chat import Chunk, GenerateRequest, Message, Sampling, TokenLogprob, ToolCall, Usage
+from hutch.core.chat import Chunk, Form, GenerateRequest, Message, Sampling, TokenLogprob, ToolCall, Usage
 from hutch.core.names import ModelName
 from hutch.engines.wire import ENGINE_DEFAULTS, chat_body, chat_chunk, completion_body, completion_chunk
 
 TINY = ModelName.parse("tiny")
 TOOL = {"type": "function", "function": {"name": "f"}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+FORM = Form("regex", "a", "guided_regex", "start: /a/")
 TIMINGS = {"cache_n": 3, "prompt_n": 4, "prompt_ms": 500.0, "predicted_n": 5, "predicted_ms": 2000.0}
 USAGE = Usage(prompt_tokens=7, cached_tokens=3, completion_tokens=5, prompt_s=0.5, decode_s=2.0)
 
@@ -89,6 +90,7 @@ def test_what_is_empty_is_not_said(sampling: Sampling) -> None:
             {"response_format": SCHEMA},
             {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
         ),
+        ({"response_format": FORM}, {"grammar": "start: /a/"}),
     ],
 )
 def test_a_chat_request_becomes_a_body(fields: dict[str, Any], said: dict[str, Any]) -> None:
@@ -102,6 +104,7 @@ def test_a_chat_request_becomes_a_body(fields: dict[str, Any], said: dict[str, A
         ({"top_logprobs": 5}, {"n_probs": 5}),
         ({"response_format": "json"}, {"json_schema": {"type": "object"}}),
         ({"response_format": SCHEMA}, {"json_schema": SCHEMA}),
+        ({"response_format": FORM}, {"grammar": "start: /a/"}),
         ({"think": False}, {}),
     ],
 )

@@ -19,6 +19,7 @@ def facts(**metadata: object) -> GGUF:
         (facts(), ("completion",)),
         (facts(tokenizer__chat_template="{{ messages }}"), ("completion",)),
         (facts(tokenizer__chat_template="{% if tools %}"), ("completion", "tools")),
+        (facts(tokenizer__chat_template="{{ m['tool_calls'] }}"), ("completion", "tools")),
         (facts(tokenizer__chat_template="<think>"), ("completion", "thinking")),
         (
             facts(tokenizer__chat_template="{{ tools }}{{ enable_thinking }}"),

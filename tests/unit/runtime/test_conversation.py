@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hutch.core.chat import GenerateRequest, Message, Sampling
+from hutch.core.chat import Form, GenerateRequest, Message, Sampling
 from hutch.core.errors import BadInput
 from hutch.engines.wire import CHAT_PATH, ENGINE_DEFAULTS, RENDER_PATH, TEXT_PATH
 from hutch.prompt.answer import Marks
 from hutch.runtime.conversation import (
     conversation,
     job_for,
+    rendered_job,
     sampling_of,
     shortened,
     text_job,
@@ -96,6 +97,12 @@ def test_a_template_that_cannot_be_read_gives_way_to_the_files_own() -> None:
 def test_what_gpt_oss_writes_is_the_engines() -> None:
     voice = voice_of(model(template="[{{ .Prompt }}]"), facts(general__architecture="gpt-oss"))
     assert voice.template is None
+
+
+def test_a_renderer_stands_for_the_template_in_the_file() -> None:
+    by_renderer = model(template="{{ .Prompt }}", renderer="qwen3.5")
+    assert voice_of(by_renderer, facts()).template is None
+    assert voice_of(by_renderer, facts(tokenizer__chat_template=None)).template is not None
 
 
 def test_where_there_is_no_other_its_error_is_the_answer() -> None:
@@ -307,3 +314,22 @@ def test_the_oldest_turns_go_first_and_no_more_than_needed() -> None:
     assert shorter is not None
     assert shorter == (SYSTEM, *messages[-len(shorter) + 1 :])
     assert len(shorter) == len(messages) - 3  # a quarter of what ten turns take
+
+
+FORM = Form("regex", "a", "guided_regex", "start: /a/")
+
+
+def test_a_form_comes_behind_the_thoughts_of_a_file_that_thinks() -> None:
+    voice = voice_of(model(), facts(tokenizer__chat_template=JINJA + "<think>"))
+    request = ask(user("hi"), response_format=FORM)
+    first = job_for(request, voice, [user("hi")])
+    assert (first.path, first.thoughts) == (RENDER_PATH, ("<think>", "</think>"))
+    second = rendered_job(request, voice, "hi<think>\n", first)
+    assert (second.prompt, second.thoughts, second.marks) == ("hi<think>\n", ("<think>", "</think>"), None)
+    assert "grammar" not in second.body
+    assert second.body["preserved_tokens"] == ["<think>", "</think>"]
+    silent = ask(user("hi"), response_format=FORM, think=False)
+    assert job_for(silent, voice, [user("hi")]).body["chat_template_kwargs"] == {"enable_thinking": False}
+    at_once = rendered_job(silent, voice, "hi", first)
+    assert (at_once.thoughts, at_once.body["grammar"]) == (None, "start: /a/")
+    assert rendered_job(silent, voice, "hi<think>", first).thoughts  # a template that opens them all the same

@@ -88,7 +88,7 @@ def test_names_of_ollamas_code_are_kept_with_a_warning(store: ModelStore) -> Non
     add_model(store)
     told = make(store, renderer="qwen3-coder", parser="harmony", requires="0.14.0")
     assert (
-        "warning: renderer qwen3-coder is kept for Ollama; in Hutch the model's template makes its prompts"
+        "warning: renderer qwen3-coder is kept for Ollama; in Hutch the template inside the model's file makes its prompts, or TEMPLATE where it has none"
         in told
     )
     assert any(each.startswith("warning: parser harmony") for each in told)

@@ -11,6 +11,7 @@ from hutch import places
 from hutch.core.errors import BadInput, FormatError, NotBuilt
 from hutch.formats import ggml_numbers, gguf, gguf_writer
 from hutch.formats.gguf_writer import NewGGUF, NewTensor
+from hutch.store import manifests
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
 from tests import hf_folders
@@ -80,7 +81,10 @@ def test_matrices_are_quantised_and_vectors_are_not(
 
 def test_a_base_in_floats_can_be_quantised(store: ModelStore) -> None:
     add_model(store, data=plain(**MODEL))
-    statuses(store.create(name("small"), Recipe(from_model=name("tiny"), quantize="q8_0")))
+    recipe = Recipe(from_model=name("tiny"), quantize="q8_0")
+    for word in ("creating new", "using existing"):
+        told = statuses(store.create(name("small"), recipe))
+        assert f"{word} layer {manifests.read(store.root, name('small')).layers[0].digest}" in told
     assert store.open(name("small")).stored.details.quantization_level == "Q8_0"
     assert store.open(name("tiny")).stored.details.quantization_level == "F32"
     with pytest.raises(BadInput, match=r"^quantization is only supported for F16, BF16 and F32 models$"):

@@ -47,6 +47,11 @@ class Batcher:
         busy = [(row.slot, row.answer) for _, row in self._rows.busy]
         return {slot: answer.num_predicted for slot, answer in busy if answer is not None}
 
+    @property
+    def num_held(self) -> dict[int, int]:
+        """How many tokens each slot's row of the cache holds, whether an answer is in it or not."""
+        return self._rows.num_held
+
     def close(self) -> None:
         """End the thread after the step that runs. Answers that are not whole get no further events."""
         self._is_closed = True

@@ -61,7 +61,7 @@ class Chat:
 
     def _prompt(self, body: ChatBody) -> str:
         messages = [self._retold(message) for message in body.messages]
-        options = dict(body.options)
+        options = {**body.options, "add_generation_prompt": body.opens_answer}
         functions = [tool["function"] for tool in body.tools]
         if functions and self._can.tools_in_system:
             messages = _with_system(messages, "", tools=json.dumps(functions, ensure_ascii=False))

@@ -17,7 +17,8 @@ class ChatBody:
     """What the request says. `tools`: those that may be called, none where it chooses none.
 
     `choice`: "auto", "required", or the name of the tool that is to be called. `schema`: what the answer is to follow.
-    `options`: variables for the template, such as enable_thinking.
+    `options`: variables for the template, such as enable_thinking. `opens_answer`: whether the prompt goes on to where the
+    answer begins.
     """
 
     messages: tuple[Mapping[str, Any], ...]
@@ -26,6 +27,7 @@ class ChatBody:
     has_parallel_calls: bool
     schema: Mapping[str, Any] | None
     options: Mapping[str, Any]
+    opens_answer: bool
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "ChatBody":
@@ -38,6 +40,7 @@ class ChatBody:
             has_parallel_calls=bool(body.get("parallel_tool_calls", True)),
             schema=_schema(body),
             options=_options(body),
+            opens_answer=body.get("add_generation_prompt") is not False,
         )
 
 

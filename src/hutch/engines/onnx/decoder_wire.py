@@ -199,7 +199,10 @@ class DecoderWire:
         ids = body.get("tokens")
         if not isinstance(ids, list) or not all(type(each) is int for each in ids):
             raise BadInput("tokens: a list of token ids is needed", param="tokens")
-        return {"content": self._facts.tokens.decode(ids)}
+        tokens = self._facts.tokens
+        if not all(0 <= each < tokens.size for each in ids):
+            raise BadInput(f"tokens: this model's token ids are from 0 to {tokens.size - 1}", param="tokens")
+        return {"content": tokens.decode(ids)}
 
     def _props(self) -> JsonDict:
         facts = self._facts
@@ -207,16 +210,19 @@ class DecoderWire:
             "default_generation_settings": {"n_ctx": facts.num_ctx},
             "total_slots": facts.num_slots,
             "media_marker": "",
+            "bos_token": facts.template_tokens.get("bos_token", ""),
+            "eos_token": facts.template_tokens.get("eos_token", ""),
             "engine": facts.engine,
         }
 
     def _slots(self) -> list[JsonDict]:
-        written = self._batcher.num_written
+        written, held = self._batcher.num_written, self._batcher.num_held
         return [
             {
                 "id": slot,
                 "n_ctx": self._facts.num_ctx,
                 "is_processing": slot in written,
+                "n_prompt_tokens": held.get(slot, 0),
                 "next_token": [{"n_decoded": written.get(slot, 0)}],
             }
             for slot in range(self._facts.num_slots)

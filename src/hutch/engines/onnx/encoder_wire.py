@@ -103,6 +103,8 @@ class EncoderWire:
             "default_generation_settings": {"n_ctx": self._max_tokens},
             "total_slots": 1,
             "media_marker": "",
+            "bos_token": "",
+            "eos_token": "",
             "pooling_type": "rank" if self._encoder.config.is_reranker else self._encoder.config.pooling,
             "engine": self._encoder.report,
         }

@@ -55,6 +55,8 @@ class Guidance:
     def grammar(self, text: str) -> "Constraint":
         """Hold an answer to a grammar: llama.cpp's GBNF, or Lark as llguidance writes it. Raises BadInput."""
         _check_size("the grammar", text)
+        if text.startswith("%llguidance"):  # as the front sends it
+            return self._start("the grammar", LLMatcher.grammar_from_lark(text))
         try:
             grammar = grammar_from("grammar", text)
         except ValueError as error:

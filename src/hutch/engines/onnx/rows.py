@@ -93,6 +93,11 @@ class Rows:
         """The rows with an answer, and where they lie."""
         return [(index, row) for index, row in enumerate(self._rows) if row.answer is not None]
 
+    @property
+    def num_held(self) -> dict[int, int]:
+        """How many tokens each slot's row holds."""
+        return {row.slot: row.num_held for row in tuple(self._rows)}
+
     def admit(self, answer: Answer) -> Row | None:
         """The row for an answer, with what it may reuse in it, or None: there is no room yet."""
         order = answer.order
@@ -153,7 +158,7 @@ class Rows:
         gap.patience = 0
         num_tokens = max(gap.num_held, last.num_held)
         grown = sum(max(num_tokens, row.num_taken) - row.num_taken for row in (gap, last))
-        if self._num_taken() + grown > self._num_tokens:
+        if _num_taken(self._rows) + grown > self._num_tokens:
             return
         self._memory.swap(first, decoding[-1], num_tokens)
         gap.num_touched, last.num_touched = (
@@ -171,13 +176,13 @@ class Rows:
         row.num_reserved = num_needed
         idle = sorted((each for each in self._rows if each.answer is None), key=lambda each: each.used)
         for each in idle:
-            if self._num_taken() <= self._num_tokens:
+            if _num_taken(self._rows) <= self._num_tokens:
                 return True
             if each is not row and each.num_touched:
                 self._empty(each)
-        if self._num_taken() > self._num_tokens and row.num_touched > num_needed:
+        if _num_taken(self._rows) > self._num_tokens and row.num_touched > num_needed:
             self._empty(row)  # it held a longer conversation than the one that comes
-        if self._num_taken() <= self._num_tokens:
+        if _num_taken(self._rows) <= self._num_tokens:
             return True
         row.num_reserved = 0
         return False
@@ -195,8 +200,9 @@ class Rows:
         self._memory.free(self._rows.index(row))
         row.tokens, row.num_held, row.num_touched = [], 0, 0
 
-    def _num_taken(self) -> int:
-        return sum(row.num_taken for row in self._rows)
+
+def _num_taken(rows: Sequence[Row]) -> int:
+    return sum(row.num_taken for row in rows)
 
 
 def _num_common(held: Sequence[int], prompt: Sequence[int]) -> int:

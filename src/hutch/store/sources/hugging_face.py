@@ -94,7 +94,7 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
     with httpx2.Client() as client:
         repository = _Repository(client, name, blobs, insecure=insecure)
         files = {file.path: file for file in repository.files()}
-        root = chosen(files, name.tag)
+        root = chosen(files, name.tag, wanted.folder)
         if root is None:
             return Fetched()
         inside = {
@@ -112,9 +112,19 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
         return Fetched(files=tuple(digests.items()))
 
 
-def chosen(paths: Iterable[str], tag: str) -> PurePosixPath | None:
-    """The folder of the model that is meant; None where there is no ONNX model. Raises BadInput where several may be."""
+def chosen(paths: Iterable[str], tag: str, folder: str = "") -> PurePosixPath | None:
+    """The folder of the model that is meant; None where there is no ONNX model. Raises BadInput where several may be.
+
+    `folder` says which, where the catalog knows it. Raises SourceFailed where no model is there.
+    """
     known = list(paths)
+    if folder and not known:
+        raise SourceFailed("the repository is not there, or may not be read", hint=_HINT)
+    if folder and f"{folder}/{genai_config.NAME}" not in known:
+        hint = "The repository has changed, or the catalog is wrong: pull by the repository's own name."
+        raise SourceFailed(f"the repository has no ONNX model in {folder}", hint=hint)
+    if folder:
+        return PurePosixPath(folder)
     if any(path.lower().endswith(".gguf") for path in known):
         return None
     roots = sorted(

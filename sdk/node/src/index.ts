@@ -1,0 +1,10 @@
+// The client of a Hutch server for programs in JavaScript and TypeScript.
+export type { Source } from './blobs.js'
+export { Client, type ClientSettings } from './client.js'
+export {
+  BadAnswer, BadInput, BrokenOff, Busy, Conflict, EngineFailed, Forbidden, HutchError, NoAnswer, NoRoom, NotFound,
+  SourceFailed, TooSlow, TurnedAway, Unauthenticated, Unreachable,
+} from './errors.js'
+export type * from './results.js'
+export type { Retries } from './retries.js'
+export type * from './settings.js'

@@ -1,0 +1,116 @@
+"""The ports of the deployments: more doors to the same server."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hutch.api.openai_wire import OPENAI
+from hutch.core.errors import HutchError
+from hutch.places import Address
+
+_OPEN_WITHIN_S = 10.0
+
+
+class NoSuchDialect(HutchError):
+    """A path of OpenAI's API on a port that was told not to speak it."""
+
+    code = "not_found"
+    http_status = 404
+
+
+_CLOSED = NoSuchDialect(
+    "this port does not speak OpenAI's API",
+    hint="Its deployment says openai_compatible: false. Use /api here, or the server's own port.",
+)
+
+
+class DoorServer(uvicorn.Server):
+    """A server of one port. Signals are for the one that the process is."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class _Filter:
+    """Passes requests on, those to `/v1` only where this port speaks OpenAI's API."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.openai_compatible = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 404."""
+        path = scope.get("path", "")
+        if not self.openai_compatible and (path == "/v1" or path.startswith("/v1/")):
+            refusal = JSONResponse(OPENAI.error(_CLOSED), 404)
+            return await refusal(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+@dataclass(slots=True)
+class _Door:
+    listening: socket.socket
+    app: _Filter
+    server: DoorServer | None = None
+    serving: asyncio.Task[None] | None = None
+
+
+class Doors:
+    """Opens and closes ports of the host that the server listens at."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        listen: Callable[[Address], socket.socket],
+        settings: Callable[[ASGIApp], uvicorn.Config],
+        address: Address,
+    ) -> None:
+        self._app = app
+        self._listen = listen
+        self._settings = settings
+        self._address = address
+        self._doors: dict[int, _Door] = {}
+
+    def reserve(self, port: int) -> bool:
+        """Take a port: who connects waits until it is opened. False where it is there already. Raises Conflict."""
+        if port in self._doors:
+            return False
+        address = Address(self._address.scheme, self._address.host, port)
+        self._doors[port] = _Door(self._listen(address), _Filter(self._app))
+        return True
+
+    async def open(self, port: int, *, openai_compatible: bool) -> None:
+        """Answer there, or go on to, in this way."""
+        door = self._doors[port]
+        door.app.openai_compatible = openai_compatible
+        if door.server is not None:
+            return
+        door.server = DoorServer(self._settings(door.app))
+        door.serving = asyncio.create_task(door.server.serve(sockets=[door.listening]))
+        async with asyncio.timeout(_OPEN_WITHIN_S):
+            while not door.server.started:
+                if door.serving.done():
+                    raise HutchError(f"port {port} cannot be served")
+                await asyncio.sleep(0.01)
+
+    async def close(self, port: int) -> None:
+        """Answer there no more; what is being answered is answered to its end."""
+        door = self._doors.pop(port, None)
+        if door is None:
+            return
+        if door.server is not None and door.serving is not None:
+            door.server.should_exit = True
+            await asyncio.gather(door.serving, return_exceptions=True)
+        door.listening.close()
+
+    async def close_all(self) -> None:
+        """Close every one."""
+        await asyncio.gather(*(self.close(port) for port in tuple(self._doors)))

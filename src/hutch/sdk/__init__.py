@@ -1,0 +1,1 @@
+"""The clients for programs in Python: `hutch.Client` and `hutch.AsyncClient`."""
