@@ -267,7 +267,7 @@ class Redacted(BaseModel):
 
 
 class Line(BaseModel):
-    """A line of text, with its corners in pixels from the top left."""
+    """A piece of text in one line, with its corners in pixels from the top left."""
 
     text: str
     confidence: float

@@ -11,6 +11,8 @@ from hutch.core.errors import ContextExceeded, HutchError
 from hutch.core.names import ModelName
 from hutch.tasks.questions import JsonDict, Question
 
+_SYSTEM = "You do what is asked with the text, and answer in JSON."
+
 
 class Unanswered(HutchError):
     """The model wrote, and what it wrote is no whole answer."""
@@ -60,8 +62,9 @@ async def answer(
 
 
 def _messages(question: Question) -> tuple[Message, ...]:
+    """The question, and a system message in place of a model's own, which may want anything else of its answers."""
     said = f"{question.instruction}\n\n{question.text}" if question.text else question.instruction
-    return (Message("user", said, images=question.images),)
+    return Message("system", _SYSTEM), Message("user", said, images=question.images)
 
 
 def _too_long(error: ContextExceeded) -> ContextExceeded:

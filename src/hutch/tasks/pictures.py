@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hutch.core.chat import Image
@@ -18,7 +18,7 @@ _ENHANCER = "hutch.engines.enhance"
 
 
 async def text_in(image: Image) -> JsonDict:
-    """The text in an image, and its lines with their places. Raises NotBuilt where the extra is not installed."""
+    """The text in an image, and its pieces with their places. Raises NotBuilt where the extra is not installed."""
     made = await done_aside(_READER, await _data(image), _WITHIN_S)
     if made is None:
         raise _damaged()
@@ -28,7 +28,7 @@ async def text_in(image: Image) -> JsonDict:
             f"this server has no OCR: {answer['absent']}",
             hint="Run pip install 'hutch[ocr]' there, with Python 3.11 or 3.12.",
         )
-    return {"text": "\n".join(line["text"] for line in answer["lines"]), "lines": answer["lines"]}
+    return {"text": "\n".join(_rows(answer["lines"])), "lines": answer["lines"]}
 
 
 async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
@@ -41,7 +41,7 @@ async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
     told = json.loads(line)
     if "fault" in told:
         raise BadInput(
-            f"{told['fault']}, and {images.MAX_PIXELS:,} are the most",
+            f"image: {told['fault']}, and {images.MAX_PIXELS:,} are the most",
             hint="Ask for a smaller one.",
             param="image",
         )
@@ -53,6 +53,30 @@ async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
     }
 
 
+def _rows(lines: Sequence[JsonDict]) -> Iterator[str]:
+    """The texts from top to bottom; those that stand beside each other, as words far apart do, in one row."""
+    row: list[JsonDict] = []
+    for line in sorted(lines, key=_middle):
+        if row and _middle(line) - _middle(row[0]) > _height(row[0]) / 2:
+            yield _joined(row)
+            row = []
+        row.append(line)
+    if row:
+        yield _joined(row)
+
+
+def _joined(row: Sequence[JsonDict]) -> str:
+    return " ".join(line["text"] for line in sorted(row, key=lambda line: line["box"][0][0]))
+
+
+def _middle(line: JsonDict) -> float:
+    return sum(y for _, y in line["box"]) / 4
+
+
+def _height(line: JsonDict) -> float:
+    return max(y for _, y in line["box"]) - min(y for _, y in line["box"])
+
+
 async def _data(image: Image) -> bytes:
     data = base64.b64decode(image.base64)
     if image.media_type == images.PNG:
@@ -62,7 +86,7 @@ async def _data(image: Image) -> bytes:
 
 def _damaged() -> BadInput:
     return BadInput(
-        f"the image is damaged, or takes longer than {_WITHIN_S:g} s",
+        f"image: it is damaged, or takes longer than {_WITHIN_S:g} s",
         hint="Send it as PNG or JPEG, or make it smaller.",
         param="image",
     )
