@@ -14,6 +14,7 @@ from hutch.cli import http, plain
 from hutch.core.errors import BadInput
 
 _LARGEST_BYTES = 32 << 20
+_ANSWER_S = 1800.0  # a long text, a large model, a slow machine
 _LISTS = ("labels", "fields", "columns", "rules", "names")
 _ON_PICTURES = ("describe", "ocr", "enhance")
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -23,7 +24,7 @@ _NOT_SENT = ("part", "run", "file", "json", "output", "num_ctx")
 def task(args: argparse.Namespace) -> None:
     """Have one done, and print its result, or write it to a file."""
     body = _body(args)
-    told = http.ask("POST", f"/api/tasks/{args.part}", body)
+    told = http.ask("POST", f"/api/tasks/{args.part}", body, within_s=_ANSWER_S)
     if args.part == "enhance":
         _keep(Path(args.output), told)
     elif args.json:
@@ -52,8 +53,13 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
 
 def _read(file: str) -> bytes:
     try:
-        with sys.stdin.buffer if file == "-" else Path(file).open("rb") as stream:
-            data = stream.read(_LARGEST_BYTES + 1)
+        if file == "-":
+            if sys.stdin.isatty():
+                plain.err("reading standard input, up to Ctrl-D")
+            data = sys.stdin.buffer.read(_LARGEST_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                data = stream.read(_LARGEST_BYTES + 1)
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}", hint="Name a file that can be read.") from error
     if len(data) > _LARGEST_BYTES:

@@ -1,7 +1,7 @@
 """Reads the text in an image: `python -m hutch.engines.ocr`, from standard input to output.
 
 A process of its own, because it runs models, and the image comes from anywhere. It answers with JSON: `lines`, or `absent`
-where the library is not installed.
+where the library is not installed, or `lacking` where it is and cannot be used.
 """
 
 import contextlib
@@ -24,8 +24,10 @@ def main() -> None:
 def _answer(data: bytes) -> dict[str, Any]:
     try:
         library = importlib.import_module("rapidocr_onnxruntime")
-    except ImportError as error:  # of a library of the system that it needs, too
+    except ModuleNotFoundError as error:
         return {"absent": str(error)}
+    except ImportError as error:  # of a library of the system
+        return {"lacking": str(error)}
     numpy, pillow = importlib.import_module("numpy"), importlib.import_module("PIL.Image")
     image = importlib.import_module("PIL.ImageOps").exif_transpose(pillow.open(io.BytesIO(data)))
     found, _ = library.RapidOCR(text_score=_WORTHLESS)(numpy.asarray(image.convert("RGB"))[:, :, ::-1])

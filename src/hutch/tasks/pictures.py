@@ -28,6 +28,11 @@ async def text_in(image: Image) -> JsonDict:
             f"this server has no OCR: {answer['absent']}",
             hint="Run pip install 'hutch[ocr]' there, with Python 3.11 or 3.12.",
         )
+    if "lacking" in answer:
+        raise NotBuilt(
+            f"this server's OCR cannot be used: {answer['lacking']}",
+            hint="On Debian, run apt-get install libgl1 libglib2.0-0 there.",
+        )
     return {"text": "\n".join(_rows(answer["lines"])), "lines": answer["lines"]}
 
 
