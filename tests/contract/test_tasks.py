@@ -158,10 +158,13 @@ def test_labels_are_all_that_can_be_answered(house: House) -> None:
 
 
 def test_a_table_without_columns_asks_for_them_first(house: House) -> None:
-    told = house.gives("table", {"columns": ["who", "sum", "who"]}, {"rows": [{"who": "Anna", "sum": "5"}]})
+    told = house.gives(
+        "table", {"columns": ["who", " sum", "who", ""]}, {"rows": [{"who": "Anna", "sum": "5"}]}
+    )
     assert told["columns"] == ["who", "sum"]
     assert told["rows"] == [["Anna", "5"]]
     assert told["eval_count"] == 6  # of both
+    assert house.post("table", [{"columns": [" "]}], model="tiny", text=TEXT)[0] == 422
 
 
 def test_redaction_by_rules_asks_no_model(house: House) -> None:
@@ -355,7 +358,7 @@ def test_what_stands_side_by_side_is_one_row(house: House, monkeypatch: pytest.M
     def line(text: str, x: int, y: int) -> Any:
         return {"text": text, "confidence": 1.0, "box": [[x, y], [x + 50, y], [x + 50, y + 20], [x, y + 20]]}
 
-    async def done_aside(module: str, data: bytes, within_s: float) -> bytes:
+    async def done_aside(module: str, data: bytes, within_s: float, at_once: object) -> bytes:
         lines = [line("2041", 90, 13), line("Total", 10, 40), line("Invoice", 10, 10), line("5", 99, 44)]
         return json.dumps({"lines": lines}).encode()
 
@@ -375,7 +378,7 @@ def test_without_what_it_needs_ocr_says_what(
 ) -> None:
     (tmp_path / "rapidocr_onnxruntime.py").write_text(library)
 
-    async def done_aside(module: str, data: bytes, within_s: float) -> bytes:
+    async def done_aside(module: str, data: bytes, within_s: float, at_once: object) -> bytes:
         script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {module} as it; it.main()"
         words = [sys.executable, "-c", script]
         done = await asyncio.to_thread(

@@ -48,32 +48,31 @@ def hutch(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "sent", "told", "shown"),
+    ("words", "sent", "reply"),
     [
-        (["summarize", "note.txt"], {}, {"summary": "H"}, "H\n"),
+        (["summarize", "note.txt"], {}, ({"summary": "H"}, "H\n")),
         (
             ["summarize", "--max-words", "9", "note.txt", "--language", "German", "--num-ctx", "512"],
             {"max_words": 9, "language": "German", "options": {"num_ctx": 512}},
-            {"summary": "H"},
-            "H\n",
+            ({"summary": "H"}, "H\n"),
         ),
-        (["rewrite", "note.txt", "--style", "polite"], {"style": "polite"}, {"text": "Dear"}, "Dear\n"),
-        (["translate", "note.txt", "--to", "French"], {"to": "French"}, {"text": "Salut"}, "Salut\n"),
-        (["classify", "note.txt", "--labels", "a, b,"], {"labels": ["a", "b"]}, {"label": "b"}, "b\n"),
-        (["extract", "note.txt", "--fields", "a"], {"fields": ["a"]}, {"data": {"a": "ä"}}, '{\n  "a": "ä"\n}\n'),
-        (["extract", "note.txt", "--schema", "form.json"], {"schema": {"type": "object"}}, {"data": 1}, "1\n"),
+        (["rewrite", "note.txt", "--style", "polite"], {"style": "polite"}, ({"text": "Dear"}, "Dear\n")),
+        (["translate", "note.txt", "--to", "French"], {"to": "French"}, ({"text": "Salut"}, "Salut\n")),
+        (["classify", "note.txt", "--labels", "a, b,"], {"labels": ["a", "b"]}, ({"label": "b"}, "b\n")),
+        (["extract", "note.txt", "--fields", "a"], {"fields": ["a"]}, ({"data": {"a": "ä"}}, '{\n  "a": "ä"\n}\n')),
+        (["extract", "note.txt", "--schema", "form.json"], {"schema": {"type": "object"}}, ({"data": 1}, "1\n")),
         (
             ["table", "note.txt", "--columns", "a,b"],
             {"columns": ["a", "b"]},
-            {"columns": ["a", "b"], "rows": [["1, 2", None]]},
-            'a,b\n"1, 2",\n',
+            ({"columns": ["a", "b"], "rows": [["1, 2", None]]}, 'a,b\n"1, 2",\n'),
         ),
-        (["redact", "note.txt", "--names", "person"], {"names": ["person"]}, {"text": "H"}, "H\n"),
+        (["redact", "note.txt", "--names", "person"], {"names": ["person"]}, ({"text": "H"}, "H\n")),
     ],
 )  # fmt: skip
 def test_a_text_and_flags_become_a_request(
-    fake: FakeOllama, hutch: Hutch, words: list[str], sent: Any, told: Any, shown: str
+    fake: FakeOllama, hutch: Hutch, words: list[str], sent: Any, reply: tuple[Any, str]
 ) -> None:
+    told, shown = reply
     path = f"/api/tasks/{words[0]}"
     fake.answers[path] = Answer(told)
     assert hutch("task", *words, "--model", "m") == (0, shown, "")

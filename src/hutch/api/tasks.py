@@ -108,7 +108,7 @@ class Tasks:
         before = Usage()
         if columns is None:
             told, before = await answer(self._backend, questions.columns_of(text), asked, call.who)
-            columns = list(dict.fromkeys(told["columns"]))  # a model may name one twice
+            columns = told["columns"]
         told, usage = await answer(self._backend, questions.rows_of(text, columns), asked, call.who)
         return told | _counts(asked, before, usage)
 

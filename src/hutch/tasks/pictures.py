@@ -13,13 +13,14 @@ from hutch.runtime.aside import done_aside
 
 JsonDict = dict[str, Any]
 _WITHIN_S = 60.0
+_AT_ONCE = asyncio.Semaphore(2)
 _READER = "hutch.engines.ocr"
 _ENHANCER = "hutch.engines.enhance"
 
 
 async def text_in(image: Image) -> JsonDict:
     """The text in an image, and its pieces with their places. Raises NotBuilt where the extra is not installed."""
-    made = await done_aside(_READER, await _data(image), _WITHIN_S)
+    made = await done_aside(_READER, await _data(image), _WITHIN_S, _AT_ONCE)
     if made is None:
         raise _damaged()
     answer = json.loads(made)
@@ -39,7 +40,7 @@ async def text_in(image: Image) -> JsonDict:
 async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
     """The image as wanted, in base64, with its type and its size. Raises BadInput for one that would be too large."""
     head = json.dumps({**wanted, "max_pixels": images.MAX_PIXELS}).encode() + b"\n"
-    made = await done_aside(_ENHANCER, head + await _data(image), _WITHIN_S)
+    made = await done_aside(_ENHANCER, head + await _data(image), _WITHIN_S, _AT_ONCE)
     if made is None:
         raise _damaged()
     line, _, data = made.partition(b"\n")

@@ -3,7 +3,8 @@
 The wording is kept short and plain for models of some hundred million parameters; `python -m bench.tasks` tells what a change does.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,20 +69,28 @@ def extract(text: str, fields: Mapping[str, str]) -> Question:
         + listed
     )
     schema = _object(**dict.fromkeys(fields, _TEXT_OR_NONE))
-    return Question(said, text, schema, _as_long_as(text), lambda answer: {"data": answer})
+    return Question(said, text, schema, _as_long_as(text) + _written(fields), lambda answer: {"data": answer})
 
 
 def extract_as(text: str, schema: Mapping[str, Any]) -> Question:
     """What a JSON Schema of the caller's describes."""
     said = "Fill in the JSON object with values from the text below, and with nothing else."
-    return Question(said, text, schema, _as_long_as(text), lambda answer: {"data": answer})
+    max_tokens = _as_long_as(text) + len(json.dumps(schema))
+    return Question(said, text, schema, max_tokens, lambda answer: {"data": answer})
 
 
 def columns_of(text: str) -> Question:
     """The names of the columns of a table that could hold what the text says."""
     said = "The text below is to become a table. Name its columns: one short name for each kind of value."
     names = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": _MAX_COLUMNS}
-    return Question(said, text, _object(columns=names), _MAX_COLUMNS * 16 + _ROOM, _field("columns"))
+
+    def read(answer: Any) -> JsonDict:
+        named = list(dict.fromkeys(name.strip() for name in answer["columns"] if name.strip()))
+        if not named:
+            raise ValueError("no column has a name")
+        return {"columns": named}
+
+    return Question(said, text, _object(columns=names), _MAX_COLUMNS * 16 + _ROOM, read)
 
 
 def rows_of(text: str, columns: Sequence[str]) -> Question:
@@ -99,7 +108,9 @@ def rows_of(text: str, columns: Sequence[str]) -> Question:
             "rows": [[each[name] for name in columns] for each in answer["rows"]],
         }
 
-    return Question(said, text, _object(rows=rows), 2 * _as_long_as(text), read)
+    # Every row names its columns, and a text has fewer rows than words.
+    max_tokens = _as_long_as(text) + min(MAX_ROWS, len(text.split()) + 1) * _written(columns)
+    return Question(said, text, _object(rows=rows), max_tokens, read)
 
 
 def names_in(text: str, kinds: Sequence[str]) -> Question:
@@ -141,6 +152,11 @@ def _field(name: str) -> Read:
 
 def _in(language: str | None) -> str:
     return f", in {language}" if language else ""
+
+
+def _written(names: Iterable[str]) -> int:
+    """Tokens for the names of an object, with what stands around them."""
+    return sum(len(name) + 8 for name in names)
 
 
 def _as_long_as(text: str) -> int:
