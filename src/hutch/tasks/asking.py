@@ -7,18 +7,11 @@ from dataclasses import dataclass, field
 from hutch.core.access import Principal
 from hutch.core.backend import Backend
 from hutch.core.chat import GenerateRequest, LoadOptions, Message, Sampling, Usage
-from hutch.core.errors import ContextExceeded, HutchError
+from hutch.core.errors import ContextExceeded, Unanswered
 from hutch.core.names import ModelName
 from hutch.tasks.questions import JsonDict, Question
 
 _SYSTEM = "You do what is asked with the text, and answer in JSON."
-
-
-class Unanswered(HutchError):
-    """The model wrote, and what it wrote is no whole answer."""
-
-    code = "unanswered"
-    http_status = 422
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from hutch.core.chat import Image
@@ -76,11 +77,12 @@ def _joined(row: Sequence[JsonDict]) -> str:
 
 
 def _middle(line: JsonDict) -> float:
-    return sum(y for _, y in line["box"]) / 4
+    return mean(float(y) for _, y in line["box"])
 
 
 def _height(line: JsonDict) -> float:
-    return max(y for _, y in line["box"]) - min(y for _, y in line["box"])
+    heights = [float(y) for _, y in line["box"]]
+    return max(heights) - min(heights)
 
 
 async def _data(image: Image) -> bytes:
