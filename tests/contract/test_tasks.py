@@ -332,6 +332,7 @@ def test_noise_goes_and_what_is_transparent_stays_so(house: House) -> None:
         ({"scale": 0}, "scale: "),
         ({"width": 0}, "width: "),
         ({"width": 16000, "height": 16000}, "16000 × 16000 pixels"),
+        ({"height": 16383}, "81915 × 16383 pixels"),
         ({"format": "bmp"}, "format: "),
         ({"sharp": True}, "sharp: "),
     ],

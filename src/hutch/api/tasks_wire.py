@@ -13,11 +13,11 @@ from hutch.core.durations import parse_keep_alive_s
 from hutch.core.errors import BadInput
 from hutch.tasks import questions
 from hutch.tasks.asking import Asked
+from hutch.tasks.pictures import MAX_SIDE
 from hutch.tasks.questions import Question
 from hutch.tasks.redaction import RULES, Rule
 
 MAX_TEXT_CHARS = 256 << 10  # more than the contexts of most models hold; rules take 2 s for it at worst
-_MAX_SIDE = 16384
 _MAX_WORDS = 2000
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S")]
@@ -185,8 +185,8 @@ class Ocr(_Picture):
 class Enhance(_Picture):
     """`POST /api/tasks/enhance`: one side alone keeps the picture's proportions."""
 
-    width: int | None = Field(None, ge=1, le=_MAX_SIDE)
-    height: int | None = Field(None, ge=1, le=_MAX_SIDE)
+    width: int | None = Field(None, ge=1, le=MAX_SIDE)
+    height: int | None = Field(None, ge=1, le=MAX_SIDE)
     scale: float | None = Field(None, ge=0.01, le=16)
     denoise: bool = False
     contrast: bool = False

@@ -22,7 +22,7 @@ def main() -> None:
     opened = pillow.open(io.BytesIO(sys.stdin.buffer.read()))
     image = importlib.import_module("PIL.ImageOps").exif_transpose(opened)
     size = _size(image.size, wanted)
-    if size[0] * size[1] > wanted["max_pixels"]:
+    if size[0] * size[1] > wanted["max_pixels"] or max(size) > wanted["max_side"]:
         _tell({"fault": f"the new image would have {size[0]} × {size[1]} pixels"}, b"")
         return
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None

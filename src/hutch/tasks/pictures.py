@@ -13,6 +13,7 @@ from hutch.formats import images
 from hutch.runtime.aside import done_aside
 
 JsonDict = dict[str, Any]
+MAX_SIDE = 16383  # pixels: what WebP can have
 _WITHIN_S = 60.0
 _AT_ONCE = asyncio.Semaphore(2)
 _READER = "hutch.engines.ocr"
@@ -40,7 +41,7 @@ async def text_in(image: Image) -> JsonDict:
 
 async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
     """The image as wanted, in base64, with its type and its size. Raises BadInput for one that would be too large."""
-    head = json.dumps({**wanted, "max_pixels": images.MAX_PIXELS}).encode() + b"\n"
+    head = json.dumps({**wanted, "max_pixels": images.MAX_PIXELS, "max_side": MAX_SIDE}).encode() + b"\n"
     made = await done_aside(_ENHANCER, head + await _data(image), _WITHIN_S, _AT_ONCE)
     if made is None:
         raise _damaged()
@@ -48,7 +49,7 @@ async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
     told = json.loads(line)
     if "fault" in told:
         raise BadInput(
-            f"image: {told['fault']}, and {images.MAX_PIXELS:,} are the most",
+            f"image: {told['fault']}, and {MAX_SIDE:,} a side and {images.MAX_PIXELS:,} in all are the most",
             hint="Ask for a smaller one.",
             param="image",
         )
