@@ -108,7 +108,7 @@ def _shown(part: str, told: Mapping[str, Any]) -> str:
     if part == "extract":
         return json.dumps(told["data"], indent=2, ensure_ascii=False)
     names = {"summarize": "summary", "classify": "label", "describe": "description"}
-    return str(told[names.get(part, "text")])
+    return str(told[names.get(part, "text")]).removesuffix("\n")
 
 
 def _csv(rows: list[list[str | None]]) -> str:
