@@ -1,6 +1,6 @@
 """Tasks on the real engines: the form of an answer is sure, whatever the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +15,10 @@ LABELS = ["praise", "complaint", "question"]
 
 
 @pytest.fixture(scope="module")
-def client(serve: Callable[..., Server], models_dir: Path) -> Client:
+def client(serve: Callable[..., Server], models_dir: Path) -> Iterator[Client]:
     """A client of a server with this engine's model."""
-    return Client(serve(models_dir).url)
+    with Client(serve(models_dir).url) as it:
+        yield it
 
 
 @EVERY_ENGINE
