@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 
 from hutch.api import replies_ollama as ollama
 from hutch.api import replies_openai as openai
+from hutch.api import tasks_wire as tasks
 from hutch.api.stream import NDJSON, SSE
 
 _PROMETHEUS = "text/plain"
@@ -57,6 +58,20 @@ class OllamaError(TypedDict):
 
 
 ERRORS: Mapping[str, Any] = {"OpenAI": OpenAIError, "Anthropic": AnthropicError, "Ollama": OllamaError}
+
+
+class _Task(TypedDict):
+    name: str
+    description: str
+    asks_model: Literal["always", "sometimes", "never"]
+    input: dict[str, Any]
+    output: dict[str, Any]
+
+
+class _TaskList(TypedDict):
+    tasks: list[_Task]
+
+
 _STEPS = Reply(ollama.Step, NDJSON)
 _METRICS = Reply(stream=_PROMETHEUS)
 _ANSWER = Reply(openai.Response)
@@ -77,6 +92,17 @@ REPLIES: Mapping[str, Reply] = {
     "POST /v1/rerank": Reply(openai.Ranking),
     "POST /v1/score": Reply(openai.ScoreList),
     "POST /score": Reply(openai.ScoreList),
+    "GET /api/tasks": Reply(_TaskList),
+    "POST /api/tasks/summarize": Reply(tasks.Summary),
+    "POST /api/tasks/rewrite": Reply(tasks.NewText),
+    "POST /api/tasks/translate": Reply(tasks.NewText),
+    "POST /api/tasks/classify": Reply(tasks.Label),
+    "POST /api/tasks/extract": Reply(tasks.Extracted),
+    "POST /api/tasks/table": Reply(tasks.Tabled),
+    "POST /api/tasks/redact": Reply(tasks.Redacted),
+    "POST /api/tasks/describe": Reply(tasks.Description),
+    "POST /api/tasks/ocr": Reply(tasks.Read),
+    "POST /api/tasks/enhance": Reply(tasks.Enhanced),
     "POST /tokenize": Reply(openai.LlamaTokens | openai.VllmTokens),
     "POST /detokenize": Reply(openai.Text),
     "POST /apply-template": Reply(openai.Prompt),
