@@ -46,6 +46,7 @@ from hutch.api.responses import Responses
 from hutch.api.route import Route
 from hutch.api.score import Score
 from hutch.api.service import Service
+from hutch.api.tasks import Tasks
 from hutch.api.tokens import Tokens
 from hutch.core.backend import Backend
 from hutch.core.errors import Conflict, HutchError, NotFound
@@ -72,6 +73,7 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
+        *Tasks(parts.backend).routes(),
         *Score(parts.backend).routes(),
         *Tokens(parts.backend).routes(),
         *CatalogTable(parts.store).routes(),

@@ -16,6 +16,7 @@ HutchError                                                  500  exit 1
   NoRoom            disk or memory does not suffice         507  exit 6
   SourceFailed      a place to pull from did not deliver    502  exit 7
   EngineFailed      a worker died, or cannot load           502  exit 8
+  Unanswered        a model's answer is not a whole one     422  exit 1
   Busy              the queue is full                       503  exit 9
   Unreachable       no server answers                       503  exit 10
 """
@@ -147,6 +148,13 @@ class EngineFailed(HutchError):
     code = "engine_failed"
     http_status = 502
     exit_code = 8
+
+
+class Unanswered(HutchError):
+    """The model wrote, and what it wrote is no whole answer."""
+
+    code = "unanswered"
+    http_status = 422
 
 
 class Busy(HutchError):
