@@ -220,7 +220,7 @@ TYPES: dict[str, dict[str, list[Any]]] = {  # for each field values of types tha
         "web_search_options": [{}],
     },
     "/v1/completions": {
-        "prompt": [7, {}, [], [[]], [-1], [1 << 31], [True], [1.5]],
+        "prompt": [7, {}, [], "", [""], [[]], [-1], [1 << 31], [True], [1.5]],
         "logprobs": [True, "a", -1, 6],
         "echo": ["a"],
         "suffix": [7, ["a"]],
