@@ -22,9 +22,15 @@ from tests import onnx_smollm
 # Whoever runs the tests in the background may have SIGINT ignored, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+NUM_AT_ONCE = 2  # more would make the tests fail that watch the clock
 MODEL = "smollm2:135m"
 ENGINES = ("gguf", "onnx")
 EVERY_ENGINE = pytest.mark.parametrize("models_dir", ENGINES, indirect=True)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Files of tests run beside each other; proofs that are asked for by their markers run alone."""
+    return NUM_AT_ONCE if "not soak" in config.option.markexpr else 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     def start(models: Path, **settings: str) -> Server:
         home = tmp_path_factory.mktemp("home")
         url = f"http://127.0.0.1:{free_port()}"
-        variables = {"HOME": str(home), "MODELS": str(models), "HOST": url} | settings
+        # Two engines with a thread for each core would wait for each other.
+        own = {"HOME": str(home), "MODELS": str(models), "HOST": url, "NUM_THREAD": "1"}
+        variables = own | settings
         log = (home / "serve.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "hutch", "serve"],
