@@ -1,4 +1,4 @@
-"""ONNX encoders behind the whole server: tiny ones that embed and rank, and all-minilm made from its GGUF file."""
+"""ONNX encoders behind the whole server: tiny ones that embed and rank."""
 
 import json
 import math
@@ -7,25 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hutch.store.conversion.bert_onnx import bert_to_onnx
 from tests.conftest import Server, clean_environment, free_port
 from tests.onnx_encoders import CLS, SEP, WORDS, Tiny, encoder
-
-MINILM = "all-minilm"
-KNOWN: Any = json.loads(
-    (Path(__file__).parent.parent / "data" / "all_minilm.json").read_text(encoding="utf-8")
-)
-TEXTS = [
-    "why is the sky blue?",
-    "The committee met to discuss whether the bridge over the river should be closed for repairs.",
-    "word",
-    "Ünïcödé and 漢字, mixed",
-    *(f"{number} short texts" for number in range(40)),
-]
 
 
 def hutch(home: Path, models: Path, *words: str) -> None:
@@ -121,33 +107,3 @@ def test_they_are_told_of_as_what_they_are(house: Server) -> None:
     ):
         status, reply = house.post(path, {"model": name, **body})
         assert (status, "does not support" in json.dumps(reply)) == (400, True)
-
-
-def test_all_minilm_as_onnx_gives_the_vectors_of_its_gguf_file(
-    serve: Callable[..., Server], tmp_path: Path
-) -> None:
-    models = tmp_path / "models"
-    hutch(tmp_path / "home", models, "pull", MINILM)
-    (manifest,) = (models / "manifests").rglob("latest")
-    layers = {
-        each["mediaType"].rpartition(".")[2]: each["digest"]
-        for each in json.loads(manifest.read_text())["layers"]
-    }
-    bert_to_onnx(models / "blobs" / layers["model"].replace(":", "-"), tmp_path / "onnx", max_tokens=256)
-    create(tmp_path, "minilm-onnx", tmp_path / "onnx")
-    server = serve(models)
-    _, ours = server.post("/api/embed", {"model": "minilm-onnx", "input": [*TEXTS, KNOWN["prompt"]]})
-    _, theirs = server.post("/api/embed", {"model": MINILM, "input": [*TEXTS, KNOWN["prompt"]]})
-    assert "error" not in ours, ours
-    assert "error" not in theirs, theirs
-    assert ours["prompt_eval_count"] == theirs["prompt_eval_count"]
-    for one, other in zip(ours["embeddings"], theirs["embeddings"], strict=True):
-        assert _dot(one, other) > 0.9999
-    assert _dot(ours["embeddings"][-1], KNOWN["vector"]) > 0.9999
-    for text, count in KNOWN["tokens"].items():
-        reply = server.post("/api/embed", {"model": "minilm-onnx", "input": text})[1]
-        assert reply["prompt_eval_count"] == count, text
-
-
-def _dot(one: Sequence[float], other: Sequence[float]) -> float:
-    return math.fsum(a * b for a, b in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)

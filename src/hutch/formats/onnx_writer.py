@@ -1,4 +1,4 @@
-"""An ONNX graph, written: nodes, and the weights that they name, which lie in it or outside of it. Follows onnx/onnx.proto.
+"""An ONNX graph, written: nodes, and the weights that they name, which lie outside of it. Follows onnx/onnx.proto.
 
 What Hutch writes is small; the package `onnx` would bring protobuf and 20 MB for the few messages here.
 """
@@ -10,9 +10,11 @@ import numpy as np
 from hutch.formats.ggml_numbers import Floats
 from hutch.formats.protobuf_writer import message, number, single, text
 
-_IR_VERSION, _OPSET = 8, 17
 MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
-_FLOAT, _INT64, INT32 = 1, 7, 6  # TensorProto.DataType
+INT32 = 6  # TensorProto.DataType, as these
+_FLOAT, _INT64 = 1, 7
+_IR_VERSION = 8
+_OPSETS = {"": 17, MICROSOFT: 1}
 _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT = 1, 2  # AttributeProto.AttributeType
 _EXTERNAL = 1  # TensorProto.DataLocation
 
@@ -46,24 +48,21 @@ class NewGraph:
         self.weights[name] = np.ascontiguousarray(values, np.float32)
         return name
 
-    def model(self, inputs: Sequence[str], output: str, width: int, *, with_weights: bool) -> bytes:
+    def model(self, inputs: Sequence[str], output: str, width: int) -> bytes:
         """The whole as a ModelProto: `inputs` are integers [batch, sequence], the output floats [batch, sequence, `width`].
 
-        Without its weights the model says only how large each is, and whoever opens it hands them over.
+        Of the weights it says only how large each is: whoever opens it hands them over.
         """
         graph = message(
             7,
             *self._nodes,
             text(2, "encoder"),
-            *(_tensor(name, values, with_weights) for name, values in self.weights.items()),
+            *(_tensor(name, values.shape) for name, values in self.weights.items()),
             *(_value(11, name, _INT64, "batch", "sequence") for name in inputs),
             _value(12, output, _FLOAT, "batch", "sequence", width),
         )
         opsets = [message(8, text(1, name), number(2, version)) for name, version in _OPSETS.items()]
         return b"".join((number(1, _IR_VERSION), text(2, "hutch"), graph, *opsets))
-
-
-_OPSETS = {"": _OPSET, MICROSOFT: 1}
 
 
 def _attribute(name: str, value: float) -> bytes:
@@ -72,13 +71,10 @@ def _attribute(name: str, value: float) -> bytes:
     return message(5, text(1, name), single(2, value), number(20, _ATTRIBUTE_FLOAT))
 
 
-def _tensor(name: str, values: Floats, with_weights: bool) -> bytes:
-    shape = [number(1, size) for size in values.shape]
-    if with_weights:
-        data = [message(9, values.astype("<f4", copy=False).tobytes())]
-    else:
-        data = [message(13, text(1, "location"), text(2, "memory")), number(14, _EXTERNAL)]
-    return message(5, *shape, number(2, _FLOAT), text(8, name), *data)
+def _tensor(name: str, shape: Sequence[int]) -> bytes:
+    sizes = (number(1, size) for size in shape)
+    data = message(13, text(1, "location"), text(2, "memory")), number(14, _EXTERNAL)
+    return message(5, *sizes, number(2, _FLOAT), text(8, name), *data)
 
 
 def _value(field: int, name: str, kind: int, *shape: int | str) -> bytes:

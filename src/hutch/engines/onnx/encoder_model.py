@@ -59,6 +59,6 @@ def of_gguf(path: Path) -> EncoderModel:
         config,
         text.tokenizer_of(tokenizer, path.name),
         len(facts.metadata["tokenizer.ggml.tokens"]),
-        graph.model(INPUTS, OUTPUT, config.width, with_weights=False),
+        graph.model(INPUTS, OUTPUT, config.width),
         graph.weights,
     )

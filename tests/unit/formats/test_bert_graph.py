@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tokenizers
 
-from hutch.core.errors import BadInput, FormatError, HutchError, NotBuilt
+from hutch.core.errors import FormatError, HutchError, NotBuilt
 from hutch.engines.onnx.encoder import Encoder, Text
-from hutch.engines.onnx.encoder_model import of_folder, of_gguf
+from hutch.engines.onnx.encoder_model import of_gguf
 from hutch.formats import safetensors
 from hutch.store import quantize
 from hutch.store.conversion import architectures
-from hutch.store.conversion.bert_onnx import bert_to_onnx
 from tests import hf_folders
 
 Numbers = np.ndarray[Any, Any]
@@ -81,14 +79,8 @@ def as_gguf(folder: Path, path: Path, type_name: str = "F16") -> Path:
 TEXTS = ([2, 4, 5, 3], [2, 3], [2, 6, 6, 5, 4, 1, 6, 3])
 
 
-@pytest.mark.parametrize("by", ["folder", "gguf", "gguf in memory"])
-def test_vectors_are_what_numpy_computes(folder: Path, tmp_path: Path, by: str) -> None:
-    source = folder if by == "folder" else as_gguf(folder, tmp_path / "bert.gguf")
-    if by == "gguf in memory":
-        model = of_gguf(source)
-    else:
-        bert_to_onnx(source, tmp_path / "out")
-        model = of_folder(tmp_path / "out")
+def test_vectors_are_what_numpy_computes(folder: Path, tmp_path: Path) -> None:
+    model = of_gguf(as_gguf(folder, tmp_path / "bert.gguf"))
     vectors = Encoder(model, 1).run([Text(ids, [0] * len(ids)) for ids in TEXTS])
     tensors = stored(folder)
     for ids, vector in zip(TEXTS, vectors, strict=True):
@@ -96,46 +88,23 @@ def test_vectors_are_what_numpy_computes(folder: Path, tmp_path: Path, by: str) 
         np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-5)
 
 
-def test_the_folder_is_whole(folder: Path, tmp_path: Path) -> None:
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
-    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
-    bert_to_onnx(folder, tmp_path / "out")
-    config = Encoder(of_folder(tmp_path / "out"), 1).config
-    assert (config.pooling, config.max_tokens, config.width, config.normalizes) == ("cls", 9, 32, True)
-    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+def test_its_tokenizer_is_the_models(folder: Path, tmp_path: Path) -> None:
+    tokenizer = of_gguf(as_gguf(folder, tmp_path / "x.gguf")).tokenizer
     assert tokenizer.encode("A ab C zz ").ids == [2, 4, 4, 5, 6, 1, 3]
     assert tokenizer.encode("a", "c").type_ids == [0, 0, 0, 1, 1]
     assert tokenizer.decode([4, 5]) == "ab"
 
 
-def test_a_limit_may_be_given(folder: Path, tmp_path: Path) -> None:
-    bert_to_onnx(as_gguf(folder, tmp_path / "x.gguf"), tmp_path / "out", max_tokens=7)
-    assert Encoder(of_folder(tmp_path / "out"), 1).config.max_tokens == 7
-
-
 def test_what_is_no_float_bert_is_refused(folder: Path, tmp_path: Path) -> None:
-    quantized = as_gguf(folder, tmp_path / "q.gguf", "Q8_0")
     with pytest.raises(NotBuilt, match="of type Q8_0; only F32, F16, BF16"):
-        bert_to_onnx(quantized, tmp_path / "out")
-    hf_folders.llama(tmp_path / "llama")
-    with pytest.raises(NotBuilt, match="cannot be made into ONNX: it is of architecture 'llama'"):
-        bert_to_onnx(tmp_path / "llama", tmp_path / "out")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"config.json is missing"):
-        bert_to_onnx(tmp_path / "empty", tmp_path / "out")
-    (folder / "sentence_bert_config.json").write_text("[")
-    with pytest.raises(FormatError, match=r"sentence_bert_config.json: not valid JSON"):
-        bert_to_onnx(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        of_gguf(as_gguf(folder, tmp_path / "q.gguf", "Q8_0"))
 
 
-def test_a_file_that_is_cut_off_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_refused(folder: Path, tmp_path: Path) -> None:
     path = as_gguf(folder, tmp_path / "x.gguf")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(HutchError):
-        bert_to_onnx(path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        of_gguf(path)
 
 
 def test_a_vocabulary_without_its_own_marks_is_refused(folder: Path, tmp_path: Path) -> None:
