@@ -76,3 +76,11 @@ def test_answers_that_have_no_room_together_come_one_after_another(
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(tokens, range(3))) == [8] * 3
     server.stop()
+
+
+def test_any_number_of_slots_is_loaded(serve: Callable[..., Server], models_dir: Path) -> None:
+    server = serve(models_dir, NUM_PARALLEL="3")
+    status, reply = server.post("/api/generate", {"model": MODEL, "prompt": "Hi", "stream": False})
+    assert status == 200, reply
+    (row,) = server.get("/api/ps")["models"]
+    assert row["slots"] == 3

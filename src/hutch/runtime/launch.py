@@ -55,6 +55,9 @@ def launch_plan(
         if facts.is_embedding
         else min(num_batch, max(max_embedded(num_ctx), _DEFAULT_NUM_BATCH))
     )
+    # llama.cpp ends itself while it loads where the slots do not have equal parts of the batch.
+    num_slots = _num_slots(facts, settings)
+    num_ubatch = -(-num_ubatch // num_slots) * num_slots
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
     num_drafted = _num_drafted(model, options)
     hardware = settings.hardware if options.hardware is None else options.hardware
@@ -66,7 +69,7 @@ def launch_plan(
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
         num_ctx=num_ctx,
-        num_slots=_num_slots(facts, settings),
+        num_slots=num_slots,
         num_batch=max(num_batch, num_ubatch),
         num_ubatch=num_ubatch,
         num_thread=options.num_thread or settings.num_thread or machine.num_cores(),

@@ -108,6 +108,16 @@ def test_num_batch_is_how_long_a_text_a_model_that_writes_can_embed(num_batch: i
     assert serves(result, LoadOptions(num_batch=num_batch))
 
 
+@pytest.mark.parametrize(
+    ("num_slots", "num_batch", "found"), [(3, 512, 513), (4, 512, 512), (4, 511, 512), (7, 2, 7)]
+)
+def test_slots_have_equal_parts_of_a_batch(num_slots: int, num_batch: int, found: int) -> None:
+    asked = LoadOptions(num_batch=num_batch)
+    result = plan(asked, num_parallel=num_slots)
+    assert (result.num_slots, result.num_batch, result.num_ubatch) == (num_slots, found, found)
+    assert serves(result, asked)
+
+
 @pytest.mark.parametrize(("num_tokens", "num_batch"), [(2, 512), (513, 1024), (4096, 4096), (9000, 8192)])
 def test_a_batch_for_a_text_is_of_one_of_few_sizes(num_tokens: int, num_batch: int) -> None:
     assert batch_for(num_tokens) == num_batch
