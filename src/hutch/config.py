@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     debug: bool = False  # a log of more
     max_blob_gib: Annotated[int, Field(ge=1, le=1 << 20)] = 512  # of one uploaded blob
 
+    @property
+    def cache_type(self) -> KvType:
+        """What llama.cpp keeps contexts in: it has the small types with flash attention alone."""
+        has_small = self.flash_attention is not False
+        return self.kv_cache_type if has_small or self.kv_cache_type in ("f32", "f16", "bf16") else "f16"
+
     @classmethod
     def settings_customise_sources(
         cls,

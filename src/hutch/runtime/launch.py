@@ -79,7 +79,7 @@ def launch_plan(
         main_gpu=options.main_gpu,
         use_mmap=options.use_mmap,
         flash_attention=settings.flash_attention,
-        kv_cache_type=settings.kv_cache_type,
+        kv_cache_type=settings.cache_type,
         is_whole_context=num_ctx == facts.context_length,
         adapters=tuple(map(str, model.adapters)),
         projector=str(model.projectors[0]) if model.projectors else "",
@@ -126,13 +126,18 @@ def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: 
         num_slots=_num_slots(facts, settings),
         num_batch=options.num_batch or _DEFAULT_NUM_BATCH,
         num_ubatch=num_ubatch,
-        num_thread=options.num_thread or settings.num_thread or machine.num_cores(),
+        num_thread=_onnx_threads(options.num_thread or settings.num_thread or machine.num_cores()),
         num_gpu=0,
         hardware=settings.hardware if options.hardware is None else options.hardware,
         kv_cache_bytes=settings.max_kv_cache,
         is_whole_context=num_ctx == facts.context_length,
         context_shift=bool(options.shift),  # which an encoder never comes to
     )
+
+
+def _onnx_threads(wanted: int) -> int:
+    """ONNX Runtime's threads wait for each other at work: with more than there are processors, many times as long."""
+    return min(wanted, len(machine.processors()))
 
 
 def _is_bert(model: Model, facts: Facts) -> bool:
@@ -188,7 +193,7 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
             and not (plan.is_bert and (asked.num_gpu or 0) > 0)
             and asked.hardware in (None, plan.hardware)
             and (asked.num_batch or plan.num_batch) == plan.num_batch
-            and (asked.num_thread or plan.num_thread) == plan.num_thread
+            and _onnx_threads(asked.num_thread or plan.num_thread) == plan.num_thread
         )
     exact = (
         (asked.num_batch and max(asked.num_batch, plan.num_ubatch), plan.num_batch),

@@ -11,9 +11,14 @@ def memory_bytes() -> tuple[int, int]:
     return memory.memory_bytes(_read)
 
 
+def processors() -> set[int]:
+    """The numbers of the logical processors that this process may run on."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 def num_cores() -> int:
     """Physical cores that this process may run on; at least 1."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    allowed = processors()
     siblings = {
         _read(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed
     }

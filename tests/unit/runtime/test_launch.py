@@ -108,6 +108,21 @@ def test_num_batch_is_how_long_a_text_a_model_that_writes_can_embed(num_batch: i
     assert serves(result, LoadOptions(num_batch=num_batch))
 
 
+def test_a_small_cache_type_needs_flash_attention() -> None:
+    assert plan(kv_cache_type="q8_0").kv_cache_type == "q8_0"
+    assert plan(kv_cache_type="q8_0", flash_attention=True).kv_cache_type == "q8_0"
+    assert plan(kv_cache_type="q8_0", flash_attention=False).kv_cache_type == "f16"
+    assert plan(kv_cache_type="f32", flash_attention=False).kv_cache_type == "f32"
+
+
+def test_onnx_runtime_has_no_more_threads_than_there_are_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "processors", lambda: {0, 1, 2})
+    result = onnx_plan(num_thread=64)
+    assert result.num_thread == 3
+    assert serves(result, LoadOptions(num_thread=8))
+    assert not serves(result, LoadOptions(num_thread=2))
+
+
 @pytest.mark.parametrize(
     ("num_slots", "num_batch", "found"), [(3, 512, 513), (4, 512, 512), (4, 511, 512), (7, 2, 7)]
 )
@@ -236,8 +251,8 @@ def onnx_plan(asked: LoadOptions | None = None, **settings: Any) -> LaunchPlan:
 
 
 def test_a_folder_of_onnx_is_launched_with_its_engine() -> None:
-    plain = onnx_plan(num_thread=3)
-    assert (plain.engine, plain.num_ctx, plain.num_slots, plain.num_thread) == ("onnx", 4096, 4, 3)
+    plain = onnx_plan(num_thread=1)
+    assert (plain.engine, plain.num_ctx, plain.num_slots, plain.num_thread) == ("onnx", 4096, 4, 1)
     assert onnx_plan(LoadOptions(num_ctx=700)).num_ctx == 768
     assert onnx_plan(LoadOptions(num_ctx=100_000)).num_ctx == 8192
     assert onnx_plan(num_parallel=8).num_slots == 8
