@@ -61,7 +61,7 @@ class Queue:
             "slots": row.num_slots,
             "busy": row.busy_slots,
             "queued": row.queued,
-            "tokens_per_second": round(self._ledger.tokens_per_s(row.model.name.short), 2),
+            "tokens_per_second": round(self._ledger.tokens_per_s(row.model.name), 2),
             "memory_bytes": row.memory_bytes,
         }
 

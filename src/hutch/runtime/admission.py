@@ -17,6 +17,7 @@ from hutch.core.chat import (
 )
 from hutch.core.names import ModelName
 from hutch.runtime.ledger import Ledger
+from hutch.runtime.terms import TermsTable
 
 _TOKEN_CHARS = 4.0  # about what a token stands for
 _ANSWER_TOKENS = 256  # set aside for an answer of which the length is not said
@@ -25,14 +26,15 @@ _ANSWER_TOKENS = 256  # set aside for an answer of which the length is not said
 class AdmittingBackend:
     """Hands everything on to `backend`; what takes tokens is counted in the ledger, or refused by it."""
 
-    def __init__(self, backend: Backend, ledger: Ledger) -> None:
+    def __init__(self, backend: Backend, ledger: Ledger, terms: TermsTable) -> None:
         self._backend = backend
         self._ledger = ledger
+        self._terms = terms
         self.tokenizer = backend.tokenizer
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer. Raises OverLimit."""
-        with self._ledger.spending(who, request.model.short, _estimate(request)) as spending:
+        with self._ledger.spending(who, self._loaded_name(request.model), _estimate(request)) as spending:
             async with aclosing(self._backend.generate(request, who)) as chunks:
                 async for chunk in chunks:
                     if chunk.usage:
@@ -47,7 +49,7 @@ class AdmittingBackend:
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors. Raises OverLimit."""
-        with self._ledger.spending(who, request.model.short, sum(map(_tokens, request.texts))) as spending:
+        with self._ledger.spending(who, request.model, sum(map(_tokens, request.texts))) as spending:
             found = await self._backend.embed(request, who)
             spending.ended(Usage(prompt_tokens=found.prompt_tokens))
             return found
@@ -55,7 +57,7 @@ class AdmittingBackend:
     async def rerank(self, request: RerankRequest, who: Principal) -> Ranking:
         """Put documents in the order in which they answer a query. Raises OverLimit."""
         estimate = sum(map(_tokens, request.documents)) + len(request.documents) * _tokens(request.query)
-        with self._ledger.spending(who, request.model.short, estimate) as spending:
+        with self._ledger.spending(who, request.model, estimate) as spending:
             found = await self._backend.rerank(request, who)
             spending.ended(Usage(prompt_tokens=found.prompt_tokens))
             return found
@@ -79,6 +81,10 @@ class AdmittingBackend:
     async def close(self) -> None:
         """End every worker."""
         await self._backend.close()
+
+    def _loaded_name(self, name: ModelName) -> ModelName:
+        """The model that answers: of a deployed one it may be a variant."""
+        return self._terms.of(name).variant or name
 
 
 def _estimate(request: GenerateRequest) -> float:

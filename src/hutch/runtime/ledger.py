@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from hutch.core.access import Principal
 from hutch.core.chat import Usage
 from hutch.core.errors import OverLimit
+from hutch.core.names import ModelName
 from hutch.runtime import fairness
 from hutch.runtime.limits import Window
 
 _RATE_SPAN_S = 10.0
 _MAX_ACCOUNTS = 10_000  # beyond it those that are idle are forgotten
+_MAX_MODELS = 1000  # the same
 
 
 class Rate:
@@ -69,7 +71,7 @@ class Ledger:
         self._accounts: dict[str, Account] = {}
         self._active: dict[str, Account] = {}
         self._floor = 0.0
-        self._models: dict[str, Rate] = {}
+        self._models: dict[str, Rate] = {}  # by the name of a model that has written
 
     def accounts(self) -> tuple[Account, ...]:
         """Every account, in the order in which they were opened."""
@@ -79,9 +81,17 @@ class Ledger:
         """The counters of those who are active, by principal."""
         return {name: account.counter for name, account in self._active.items()}
 
-    def tokens_per_s(self, model: str) -> float:
+    def tokens_per_s(self, model: ModelName) -> float:
         """What a model writes now."""
-        return self._models[model].per_s(self.clock()) if model in self._models else 0.0
+        rate = self._models.get(model.short.lower())
+        return rate.per_s(self.clock()) if rate else 0.0
+
+    def wrote(self, model: ModelName, num_tokens: int) -> None:
+        """A model has written so many tokens."""
+        now, name = self.clock(), model.short.lower()
+        if name not in self._models and len(self._models) >= _MAX_MODELS:
+            self._models = {each: rate for each, rate in self._models.items() if rate.per_s(now)}
+        self._models.setdefault(name, Rate()).add(now, num_tokens)
 
     def account(self, who: Principal) -> Account:
         """The account of a principal, with the allowance that it has now."""
@@ -122,7 +132,7 @@ class Ledger:
                 self._floor = max(self._floor, account.counter)
 
     @contextmanager
-    def spending(self, who: Principal, model: str, estimate: float) -> Iterator["Spending"]:
+    def spending(self, who: Principal, model: ModelName, estimate: float) -> Iterator["Spending"]:
         """Count what a request takes. `estimate`: its tokens, which are set aside until it is known better. Raises OverLimit."""
         account, now, allowance = self.account(who), self.clock(), who.allowance
         limits = (
@@ -143,7 +153,7 @@ class Ledger:
             account.requests.take(now, 1.0)
         if allowance.tokens_per_minute:
             taking = account.tokens.take(now, min(estimate, allowance.tokens_per_minute))
-        spending = Spending(account, self._models.setdefault(model, Rate()), self.clock)
+        spending = Spending(account, model, self)
         try:
             yield spending
         finally:
@@ -154,10 +164,10 @@ class Ledger:
 class Spending:
     """What one request takes, counted while it is served and put right at its end."""
 
-    def __init__(self, account: Account, model: Rate, clock: Callable[[], float]) -> None:
+    def __init__(self, account: Account, model: ModelName, ledger: Ledger) -> None:
         self._account = account
         self._model = model
-        self._clock = clock
+        self._ledger = ledger
         self._prompt_tokens = 0
         self._pieces = 0
         self._completion_tokens = 0
@@ -189,6 +199,5 @@ class Spending:
         self._account.prompt_tokens += prompt_tokens
         self._account.completion_tokens += completion_tokens
         if completion_tokens > 0:
-            now = self._clock()
-            self._account.rate.add(now, completion_tokens)
-            self._model.add(now, completion_tokens)
+            self._account.rate.add(self._ledger.clock(), completion_tokens)
+            self._ledger.wrote(self._model, completion_tokens)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import time
 from collections.abc import Collection
 
@@ -20,11 +21,12 @@ class Line:
 
     def __init__(self, max_queue: int, num_slots: int) -> None:
         self._max_queue = max_queue
-        self._num_slots = num_slots
         self._turns: dict[Ticket, asyncio.Future[None]] = {}
         self._numbers = itertools.count()
+        self._num_slots = num_slots
         self._mean_s: float | None = None
-        self._promises = Promises()
+        self._held_since: list[float] = []
+        self._promises = Promises(max_queue, num_slots)
 
     @property
     def tickets(self) -> Collection[Ticket]:
@@ -32,7 +34,9 @@ class Line:
         return self._turns.keys()
 
     def join(self, who: Principal) -> "asyncio.Future[None]":
-        """Get in line."""
+        """Get in line. Raises TooLate where the deadline has passed: a model that had to be loaded first takes its time."""
+        if who.begin_by is not None and who.begin_by < (now := time.monotonic()):
+            raise self._too_late(now)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns[Ticket(next(self._numbers), who)] = turn
         return turn
@@ -40,7 +44,9 @@ class Line:
     def bound(self, turn: "asyncio.Future[None]", who: Principal) -> None:
         """Keep the line within its bound after `who` got in, and see to the deadline. Raises Busy or TooLate."""
         now = time.monotonic()
-        kept = 0 if self._promises.redeem(now, who.id) else self._promises.places_kept(now, self._max_queue)
+        kept = (
+            0 if self._promises.redeem(now, who.id) else self._promises.places_kept(now, self._service_s(now))
+        )
         if len(self._turns) > self._max_queue - kept:
             others = [ticket for ticket, each in self._turns.items() if each is not turn and not each.done()]
             last = fairness.displaced(others, who)
@@ -49,7 +55,7 @@ class Line:
             self._turns.pop(last).set_exception(self._full(last.who))
         if who.begin_by is not None:
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(who.begin_by - now, self._too_late, turn, who)
+            timer = loop.call_later(who.begin_by - now, self._give_up, turn)
             turn.add_done_callback(lambda _: timer.cancel())
 
     def call(self, ticket: Ticket) -> bool:
@@ -64,30 +70,40 @@ class Line:
         """Leave the line, if still in it."""
         self._turns = {ticket: each for ticket, each in self._turns.items() if each is not turn}
 
-    def served(self, held_s: float) -> None:
-        """A slot was held for so long."""
-        mean = held_s if self._mean_s is None else self._mean_s
-        self._mean_s = mean + _NEWEST * (held_s - mean)
+    def begin(self) -> float:
+        """A slot is held from now on. Tells the time, by which `end` knows it."""
+        began = time.monotonic()
+        self._held_since.append(began)
+        return began
+
+    def end(self, began: float) -> None:
+        """A slot that was held since then is given back."""
+        self._held_since.remove(began)
+        held_s = time.monotonic() - began
+        self._mean_s = held_s if self._mean_s is None else self._mean_s + _NEWEST * (held_s - self._mean_s)
+
+    def _service_s(self, now: float) -> float:
+        """For how long a slot is held, about: as it was of late, or as it is now where that is longer already."""
+        since = self._held_since
+        so_far_s = sum(now - began for began in since) / len(since) if since else 0.0
+        return max(_FIRST_GUESS_S if self._mean_s is None else self._mean_s, so_far_s)
 
     def _full(self, who: Principal) -> Busy:
+        now = time.monotonic()
         return Busy(
             "server busy, please try again.  maximum pending requests exceeded",
             hint="Send it again when the time in Retry-After has passed, or raise HUTCH_MAX_QUEUE or HUTCH_NUM_PARALLEL.",
-            retry_after_s=self._promise(who),
+            retry_after_s=math.ceil(self._promises.make(now, who.id, self._service_s(now)) - now),
         )
 
-    def _too_late(self, turn: "asyncio.Future[None]", who: Principal) -> None:
+    def _give_up(self, turn: "asyncio.Future[None]") -> None:
         if not turn.done():
-            turn.set_exception(
-                TooLate(
-                    "the request could not begin by its deadline",
-                    hint="Send it again when the time in Retry-After has passed, or with a later deadline.",
-                    retry_after_s=self._promise(who),
-                )
-            )
+            turn.set_exception(self._too_late(time.monotonic()))
 
-    def _promise(self, who: Principal) -> int:
-        """In how many seconds to come back."""
-        now = time.monotonic()
-        mean_s = _FIRST_GUESS_S if self._mean_s is None else self._mean_s
-        return round(self._promises.make(now, who.id, mean_s, self._num_slots) - now)
+    def _too_late(self, now: float) -> TooLate:
+        passed_at = now + len(self._turns) * self._service_s(now) / self._num_slots
+        return TooLate(
+            "the request could not begin by its deadline",
+            hint="Send it again when the time in Retry-After has passed, or with a later deadline.",
+            retry_after_s=fairness.retry_after_s(now, passed_at),
+        )

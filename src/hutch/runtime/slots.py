@@ -92,12 +92,12 @@ class SlotPool:
         reuse = slot.owner == who
         self._clock += 1
         slot.busy, slot.owner, slot.prompt, slot.used = True, who, prompt, self._clock
-        began = self._ledger.clock()
+        began = self._line.begin()
         try:
             yield Lease(slot.index, reuse)
         finally:
             slot.busy = False
-            self._line.served(self._ledger.clock() - began)
+            self._line.end(began)
             self._give_back(who)
 
     @contextmanager
@@ -127,8 +127,8 @@ class SlotPool:
     async def _turn(self, who: Principal) -> None:
         """Return once a slot is this caller's to take."""
         self._asked[who.id] = self._ledger.clock()
-        self._ledger.waits(who)
         turn = self._line.join(who)
+        self._ledger.waits(who)
         self._hand_out()
         try:
             if not turn.done():

@@ -52,7 +52,7 @@ class House:
         self.order: list[Request] = []
         self._events: list[tuple[float, int, Request, bool]] = []
         self._numbers = itertools.count()
-        self._promises = Promises()
+        self._promises = Promises(max_queue, num_slots)
         self._mean_s = 1.0
         self._chance = random.Random(5)
 
@@ -81,14 +81,14 @@ class House:
 
     def _bound(self, newest: Request) -> None:
         is_told = self._promises.redeem(self.now, newest.who.id)
-        kept = 0 if is_told else self._promises.places_kept(self.now, self.max_queue)
+        kept = 0 if is_told else self._promises.places_kept(self.now, self._mean_s)
         if len(self.line) <= self.max_queue - kept:
             return
         [mine] = [ticket for ticket, request in self.line.items() if request is newest]
         last = fairness.displaced([ticket for ticket in self.line if ticket != mine], newest.who) or mine
         away = self.line.pop(last)
         self.ledger.leaves(away.who, was_running=False)
-        back_at = self._promises.make(self.now, away.who.id, self._mean_s, self.num_slots)
+        back_at = self._promises.make(self.now, away.who.id, self._mean_s)
         away.promised.append(back_at)
         self._later(back_at + self._chance.random() / 10, away, ends=False)
 

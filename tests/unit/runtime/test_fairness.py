@@ -105,22 +105,30 @@ def test_what_is_written_costs_more_than_what_is_read_and_weight_less() -> None:
 
 
 def test_each_who_is_sent_away_gets_a_later_time_and_old_promises_are_forgotten() -> None:
-    promises = Promises()
-    assert [promises.make(100.0, "a", 8.0, 4) for _ in range(3)] == [102.0, 104.0, 106.0]
-    assert promises.make(500.0, "a", 8.0, 4) == 502.0
+    promises = Promises(10, 4)
+    assert [promises.make(100.0, "a", 8.0) for _ in range(3)] == [102.0, 104.0, 106.0]
+    assert promises.make(500.0, "a", 8.0) == 502.0
     assert [retry_after_s(100.0, at) for at in (100.0, 100.2, 101.0, 101.1, 50.0)] == [1, 1, 1, 2, 1]
 
 
 def test_a_place_is_kept_for_whoever_was_told_to_come_and_for_nobody_else() -> None:
-    promises = Promises()
-    promises.make(100.0, "a", 4.0, 4)
-    promises.make(100.0, "b", 4.0, 4)
-    assert promises.places_kept(100.5, 10) == 0
-    assert promises.places_kept(102.0, 10) == 2
-    assert promises.places_kept(102.0, 3) == 1  # no more than half
+    promises = Promises(10, 4)
+    for who in "ab":
+        promises.make(100.0, who, 4.0)  # at 101 and 102
+    assert promises.places_kept(90.0, 4.0) == 0  # by then whoever comes now has been served
+    assert promises.places_kept(91.0, 4.0) == 1
+    assert promises.places_kept(100.0, 4.0) == 2
     assert not promises.redeem(102.0, "c")
+    assert not promises.redeem(101.5, "b")
     assert promises.redeem(102.0, "b")
     assert not promises.redeem(102.0, "b")
-    assert promises.places_kept(102.0, 10) == 1
-    assert promises.places_kept(110.0, 10) == 0  # he did not come
+    assert promises.places_kept(102.0, 4.0) == 1
+    assert promises.places_kept(110.0, 4.0) == 0  # whoever it was did not come
     assert not promises.redeem(110.0, "a")
+
+
+def test_not_the_whole_line_is_kept() -> None:
+    promises = Promises(10, 4)
+    for number in range(50):
+        promises.make(100.0, str(number), 1.0)
+    assert promises.places_kept(101.0, 100.0) == 9

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from hutch.core.access import Allowance, Principal
 from hutch.core.chat import Usage
 from hutch.core.errors import OverLimit
+from hutch.core.names import ModelName
 from hutch.runtime.ledger import Ledger
 from hutch.runtime.limits import SPAN_S, Window
+
+MODEL = ModelName.parse("m")
 
 
 @given(
@@ -64,13 +67,13 @@ def test_requests_over_the_limit_are_told_when_to_come_back_and_then_let_in() ->
     ledger = Ledger(clock)
     who = Principal("a", "a", Allowance(requests_per_minute=2))
     for _ in range(2):
-        with ledger.spending(who, "m", 10):
+        with ledger.spending(who, MODEL, 10):
             clock.now += 5
-    with pytest.raises(OverLimit) as caught, ledger.spending(who, "m", 10):
+    with pytest.raises(OverLimit) as caught, ledger.spending(who, MODEL, 10):
         pass
     assert (caught.value.http_status, caught.value.retry_after_s) == (429, 50)
     clock.now += caught.value.retry_after_s
-    with ledger.spending(who, "m", 10):
+    with ledger.spending(who, MODEL, 10):
         pass
     assert ledger.account(who).num_refused == 1
 
@@ -79,8 +82,8 @@ def test_tokens_are_set_aside_before_and_counted_after() -> None:
     clock = Clock()
     ledger = Ledger(clock)
     who = Principal("a", "a", Allowance(tokens_per_minute=100))
-    with ledger.spending(who, "m", 60) as spending:
-        with pytest.raises(OverLimit), ledger.spending(who, "m", 60):
+    with ledger.spending(who, MODEL, 60) as spending:
+        with pytest.raises(OverLimit), ledger.spending(who, MODEL, 60):
             pass
         for _ in range(5):
             spending.piece()
@@ -89,14 +92,14 @@ def test_tokens_are_set_aside_before_and_counted_after() -> None:
     assert (account.prompt_tokens, account.completion_tokens) == (20, 6)
     assert account.tokens.used(clock.now) == 26
     assert account.counter == 5 + 4 * 6
-    with ledger.spending(who, "m", 60):
+    with ledger.spending(who, MODEL, 60):
         pass
 
 
 def test_a_request_larger_than_the_limit_gets_an_empty_minute() -> None:
     ledger = Ledger(Clock())
     who = Principal("a", "a", Allowance(tokens_per_minute=10))
-    with ledger.spending(who, "m", 5000), pytest.raises(OverLimit), ledger.spending(who, "m", 1):
+    with ledger.spending(who, MODEL, 5000), pytest.raises(OverLimit), ledger.spending(who, MODEL, 1):
         pass
 
 
@@ -104,7 +107,7 @@ def test_a_request_that_took_nothing_gives_back_what_was_set_aside_and_still_was
     clock = Clock()
     ledger = Ledger(clock)
     who = Principal("a", "a", Allowance(tokens_per_minute=100, requests_per_minute=9))
-    with pytest.raises(ZeroDivisionError), ledger.spending(who, "m", 80):
+    with pytest.raises(ZeroDivisionError), ledger.spending(who, MODEL, 80):
         raise ZeroDivisionError
     assert ledger.account(who).tokens.used(0.0) == 0
     assert ledger.account(who).requests.used(0.0) == 1
@@ -114,11 +117,11 @@ def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
     clock, chance = Clock(), random.Random(1)
     ledger = Ledger(clock)
     who = Principal("a")
-    with ledger.spending(who, "m", 1) as spending:
+    with ledger.spending(who, MODEL, 1) as spending:
         for _ in range(3000):
             clock.now += chance.random() / 50
             spending.piece()
-    assert ledger.tokens_per_s("m") == pytest.approx(100, rel=0.1)
+    assert ledger.tokens_per_s(MODEL) == pytest.approx(100, rel=0.1)
     clock.now += 60
-    assert ledger.tokens_per_s("m") == 0
-    assert ledger.tokens_per_s("unknown") == 0
+    assert ledger.tokens_per_s(MODEL) == 0
+    assert ledger.tokens_per_s(ModelName.parse("unknown")) == 0

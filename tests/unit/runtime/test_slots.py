@@ -356,6 +356,9 @@ def test_who_cannot_begin_by_the_deadline_is_told_when_it_comes_and_not_later() 
             assert 0.04 < time.monotonic() - began < 1.0
             assert caught.value.retry_after_s >= 1
             assert pool.num_queued == 0
+        with pytest.raises(TooLate):  # also where a slot is free
+            async with pool.lease(replace(ALICE, begin_by=time.monotonic() - 0.01), ""):
+                pass
         assert await all_free(pool, 1)
 
     asyncio.run(scenario())
