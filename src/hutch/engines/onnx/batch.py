@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from hutch.engines.onnx.answer import Answer, Event, Order, Sink
@@ -15,6 +16,7 @@ from hutch.engines.onnx.rows import Rows
 from hutch.engines.onnx.steps import Decoder, Steps
 
 _log = logging.getLogger(__name__)
+_PAUSE_S = 0.012  # between two times that tokens are handed over
 
 
 class Batcher:
@@ -27,6 +29,7 @@ class Batcher:
         self._inbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._waiting: list[Answer] = []
         self._is_closed = False
+        self._next_s = 0.0
         self._thread = threading.Thread(target=self._work, name="batch", daemon=True)
         self._thread.start()
 
@@ -102,7 +105,7 @@ class Batcher:
             row = self._rows.admit(answer)
             if row is not None:
                 self._waiting.remove(answer)
-                self._steps.outbox.append((answer.sink, [answer.progress(row.num_held)]))
+                self._steps.tell(answer.sink, [answer.progress(row.num_held)])
             elif self._rows.has_free(slot):
                 return  # it waits for memory: whoever passed it now could make it wait for ever
             else:
@@ -117,10 +120,16 @@ class Batcher:
         return any(each is not None and each.order is first for each in (*self._waiting, *reading))
 
     def _deliver(self) -> None:
-        """Hand over what the step gave, before the next one begins: the loop writes while ONNX Runtime computes."""
-        if outbox := self._steps.outbox:
-            self._loop.call_soon_threadsafe(_hand_over, outbox)
-            self._steps.outbox = []
+        """Hand over what the steps gave, before the next one begins: the loop writes while ONNX Runtime computes.
+
+        For the next tokens of an answer that flows it does not do so at every step: writing takes a core from the computing.
+        """
+        steps = self._steps
+        now_s = time.monotonic()
+        if steps.outbox and (steps.is_pressing or now_s >= self._next_s):
+            self._loop.call_soon_threadsafe(_hand_over, steps.outbox)
+            steps.outbox, steps.is_pressing = [], False
+            self._next_s = now_s + _PAUSE_S
 
 
 def _hand_over(events: Sequence[tuple[Sink, Sequence[Event]]]) -> None:

@@ -44,26 +44,34 @@ class Reply:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The parts of a stream. Raises the error that ends it."""
-        async for writer, events in self._events():
-            if piece := writer.stream(events):
+        async for told in self._told():
+            if piece := b"".join(writer.stream(events) for writer, events in told):
                 yield piece
 
     async def whole(self) -> JsonDict:
         """The reply in one piece, of one choice. Raises the error that ends it."""
-        return self._writers[0].whole([event async for _, events in self._events() for event in events])
+        return self._writers[0].whole(
+            [event async for told in self._told() for _, events in told for event in events]
+        )
 
     def _sink(self, writer: Writer) -> Sink:
         return lambda events: self._news.put_nowait((writer, events))
 
-    async def _events(self) -> AsyncGenerator[tuple[Writer, Sequence[Event]], None]:
+    async def _told(self) -> AsyncGenerator[list[tuple[Writer, Sequence[Event]]], None]:
+        """What has come since last time, until every choice has ended."""
         left = len(self._writers)
         while left:
-            writer, events = await self._news.get()
-            last = events[-1]
-            if isinstance(last, Failed):
-                raise last.error
-            yield writer, events
-            left -= isinstance(last, End)
+            told = [await self._news.get()]
+            while not self._news.empty():
+                told.append(self._news.get_nowait())
+            for at, (_, events) in enumerate(told):
+                last = events[-1]
+                if isinstance(last, Failed):
+                    if at:
+                        yield told[:at]
+                    raise last.error
+                left -= isinstance(last, End)
+            yield told
 
 
 class DecoderWire:

@@ -16,6 +16,7 @@ from hutch.engines.onnx.rows import Memory, Row, Rows
 from hutch.engines.onnx.sampling import Floats
 
 _log = logging.getLogger(__name__)
+_NUM_AT_ONCE = 4  # tokens of an answer that are told as soon as they are there
 
 
 class Decoder(Memory, Protocol):
@@ -37,6 +38,7 @@ class Steps:
         self._pace = Pace(max_chunk)
         self._is_oldest_next = True
         self.outbox: list[tuple[Sink, Sequence[Event]]] = []
+        self.is_pressing = False  # whether anything in there should not wait
 
     def prefill(self) -> None:
         """Read a chunk of a prompt: by turns of the one that came first, and of the one that is done soonest."""
@@ -59,7 +61,7 @@ class Steps:
             ids = row.tokens[row.num_held : row.num_held + num]
             logits = self._decoder.prefill(index, ids, row.num_held, want_logits=is_last)
             row.hold(row.num_held + num)
-            self.outbox.append((answer.sink, [answer.progress(row.num_held)]))
+            self.tell(answer.sink, [answer.progress(row.num_held)])
             if logits is not None:
                 answer.is_decoding = True
                 self._take(row, logits)
@@ -78,14 +80,20 @@ class Steps:
                     row.hold(row.num_held + 1)
                     self._take(row, row_logits)
 
+    def tell(self, sink: Sink, events: Sequence[Event], *, may_wait: bool = False) -> None:
+        """Put events into the outbox."""
+        self.outbox.append((sink, events))
+        self.is_pressing = self.is_pressing or not may_wait
+
     def _take(self, row: Row, logits: Floats) -> None:
         """Choose an answer's next token. What goes wrong here is this answer's alone."""
         answer = row.answer
         assert answer is not None  # noqa: S101  it decodes
         with self._failing([row]):
             events = answer.take(logits, self._decoder.num_ctx)
-            self.outbox.append((answer.sink, events))
-            if isinstance(events[-1], End):
+            is_over = isinstance(events[-1], End)
+            self.tell(answer.sink, events, may_wait=not is_over and answer.num_predicted > _NUM_AT_ONCE)
+            if is_over:
                 self._rows.release(row)
 
     @contextmanager
@@ -101,7 +109,7 @@ class Steps:
                 failure = EngineFailed(f"the engine failed: {error}", hint="Send the request again.")
             for row in rows:
                 if row.answer is not None:
-                    self.outbox.append((row.answer.sink, [Failed(failure)]))
+                    self.tell(row.answer.sink, [Failed(failure)])
                     self._rows.spoil(row)
 
     @contextmanager
