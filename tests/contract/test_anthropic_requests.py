@@ -169,7 +169,7 @@ def test_a_stop_text_is_named_that_the_client_gave(
         ({"max_tokens": 1 << 25}, "max_tokens"),
         ({"max_tokens": "9"}, "max_tokens"),
         ({"top_p": -1}, "top_p"),
-        ({"top_k": -1}, "top_k"),
+        ({"top_k": -2}, "top_k"),
         (
             {"messages": [{"role": "user", "content": [{"type": "tool_use", "id": "x"}]}]},
             "messages.0.content.0",

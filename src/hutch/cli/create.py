@@ -90,9 +90,7 @@ def resolved(said: Modelfile, folder: Path) -> tuple[str | None, Files]:
         if path.is_file() or (path.is_dir() and _is_path(source)):
             weights += folders.files_of(path).items()
         elif _is_path(source):
-            raise BadInput(
-                f"FROM {source}: no such file: {path}", hint="A path is relative to the Modelfile."
-            )
+            raise _no_file(f"FROM {source}", source, path)
         else:
             models.append(source)
     if len(models) > 1:
@@ -169,8 +167,15 @@ def _needed(keyword: str, line: int, text: str, folder: Path) -> Path:
     path = _path(folder, text)
     said = f"(line {line}): {keyword.upper()} {text}"
     if not path.is_file():
-        raise BadInput(f"{said}: no such file: {path}", hint="A path is relative to the Modelfile.")
+        raise _no_file(said, text, path)
     return path
+
+
+def _no_file(said: str, text: str, path: Path) -> BadInput:
+    if "://" in text:
+        return BadInput(f"{said}: an address is no path", hint=f"Fetch it first: hutch pull {text}")
+    why = "is no regular file" if path.exists() else "no such file"
+    return BadInput(f"{said}: {why}: {path}", hint="A path is relative to the Modelfile.")
 
 
 def _document(line: int, text: str, folder: Path) -> Path:

@@ -9,6 +9,7 @@ _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-
 _NUMBER = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _PIECE = re.compile(rf"({_NUMBER})(h|ms|m|s|us|µs|μs|ns)")
 _MAX_CHARS = 100  # to look for pieces takes the square of the length
+_GO_TYPES = {bool: "bool", dict: "map[string]interface {}", list: "[]interface {}"}  # as Ollama names them
 _HINT = "Write a duration like 300s, 5m or 1h30m."
 FOREVER = math.inf
 
@@ -33,7 +34,8 @@ def parse_keep_alive_s(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise BadInput(f"Unsupported type for keep_alive: '{type(value).__name__}'")
+        kind = _GO_TYPES.get(type(value), "object")
+        raise BadInput(f"Unsupported type: '{kind}'", hint="keep_alive is a duration.", param="keep_alive")
     try:
         seconds = parse_duration_s(value) if isinstance(value, str) else float(value)
     except OverflowError:  # an integer that no float can hold

@@ -53,7 +53,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "num_keep": (-1, 1 << 24),
         "seed": (-(1 << 63), (1 << 64) - 1),
         "num_predict": (-2, 1 << 24),
-        "top_k": (0, 1 << 24),
+        "top_k": (-1, 1 << 24),
         "top_p": (0, 1),
         "min_p": (0, 1),
         "typical_p": (0, 1),

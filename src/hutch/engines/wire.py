@@ -154,7 +154,7 @@ def _sampling(sampling: Sampling) -> JsonDict:
     body: JsonDict = {
         "stream": True,
         "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
+        "top_k": max(0, sampling.top_k) if sampling.top_k is not None else None,  # -1 is another word for all
         "top_p": sampling.top_p,
         "min_p": sampling.min_p,
         "typical_p": sampling.typical_p,

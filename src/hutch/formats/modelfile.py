@@ -181,10 +181,16 @@ def _set(parameters: dict[str, Any], line: int, name: str, text: str) -> None:
 def _document(line: int, value: str) -> tuple[str, str]:
     """A document's name and path. Unless it is said otherwise, the name is that of the file."""
     path, _, name = value.rpartition(" AS ") if " AS " in value else (value, "", "")
-    name = name.strip() or re.split(r"[/\\]", path.strip())[-1]
+    path = _unquoted(path)
+    name = _unquoted(name) or re.split(r"[/\\]", path)[-1]
     if not name:
         raise BadInput(f"(line {line}): FILE needs the path of a document", hint="FILE ./guide.txt")
-    return name, path.strip()
+    return name, path
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _visible(line: str) -> str:

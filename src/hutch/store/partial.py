@@ -91,7 +91,7 @@ class Partial:
         if digest is not None and digest != self.digest:
             self.keep = False
             raise SourceFailed(
-                f"digest mismatch: wanted {digest}, got {self.digest}",
+                f'digest mismatch, expected "{digest}", got "{self.digest}"',
                 hint="The file was changed or damaged on its way. Try again, or ask whoever runs the source.",
             )
         assert self._descriptor is not None  # noqa: S101

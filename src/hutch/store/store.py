@@ -175,7 +175,9 @@ class ModelStore:
 def not_found(name: ModelName) -> NotFound:
     """The error for a name that stands for nothing."""
     short = name.short.removesuffix(":latest")
-    return NotFound(f"model '{short}' not found", hint=f"Fetch it with `hutch pull {short}`.")
+    is_cloud = short.endswith(("-cloud", ":cloud"))
+    hint = "Hutch has no cloud." if is_cloud else f"Fetch it with `hutch pull {short}`."
+    return NotFound(f"model '{short}' not found", hint=hint)
 
 
 def read(root: Path, name: ModelName) -> tuple[ModelName, Manifest]:

@@ -50,7 +50,7 @@ def test_files_of_one_name_are_both_sent(folder: Path) -> None:
         ("FILE ./empty.txt", r"^\(line 2\): FILE ./empty.txt: is empty$"),
         ("FILE ./deep", r"^\(line 2\): FILE ./deep: is a folder$"),
         ("FILE ~nosuchuser/x", "^~nosuchuser/x: "),
-        ("FILE /dev/null", r"^\(line 2\): FILE /dev/null: no such file"),
+        ("FILE /dev/null", r"^\(line 2\): FILE /dev/null: is no regular file"),
         (f"FILE {'x' * 5000}", "^xxx.*File name too long"),
         ("ADAPTER ./nix", r"^\(line 2\): ADAPTER ./nix: no such file: /"),
         ("DRAFT nix", r"^\(line 2\): DRAFT nix: no such file: /"),

@@ -26,7 +26,7 @@ NUMBERS = [name for name, kind in OPTION_TYPES.items() if kind in (int, float)]
     ("name", "value", "result"),
     [
         ("num_ctx", 1, 1), ("num_ctx", 1 << 24, 1 << 24), ("num_ctx", 2048.0, 2048), ("num_gpu", -1, -1), ("num_thread", 0, 0),
-        ("seed", -(1 << 63), -(1 << 63)), ("seed", (1 << 64) - 1, (1 << 64) - 1), ("num_predict", -2, -2), ("top_k", 0, 0),
+        ("seed", -(1 << 63), -(1 << 63)), ("seed", (1 << 64) - 1, (1 << 64) - 1), ("num_predict", -2, -2), ("top_k", 0, 0), ("top_k", -1, -1),
         ("top_p", 0, 0.0), ("top_p", 1, 1.0), ("temperature", 0.7, 0.7), ("temperature", 100, 100.0), ("repeat_last_n", -1, -1),
         ("presence_penalty", -100, -100.0), ("use_mmap", True, True), ("use_mmap", False, False),
         ("stop", "a", ("a",)), ("stop", ["a", "b"], ("a", "b")), ("stop", [], ()), ("stop", ["", "a", ""], ("a",)),
@@ -45,7 +45,7 @@ def test_an_option_gets_its_own_type(name: str, value: object, result: object) -
         ("num_ctx", 0, "between 1 and"), ("num_ctx", (1 << 24) + 1, "between 1 and"), ("num_ctx", 10**400, "between 1 and"),
         ("num_ctx", -(10**400), "between 1 and"), ("num_batch", 0, "between 1 and 65536"), ("num_gpu", -2, "between -1 and"),
         ("main_gpu", -1, "between 0 and 255"), ("num_thread", 1025, "between 0 and 1024"), ("num_predict", -3, "between -2 and"),
-        ("seed", 1 << 64, "between"), ("seed", -(1 << 63) - 1, "between"), ("top_k", -1, "between 0 and"),
+        ("seed", 1 << 64, "between"), ("seed", -(1 << 63) - 1, "between"), ("top_k", -2, "between -1 and"),
         ("top_p", 1.01, "between 0 and 1"), ("top_p", -0.01, "between 0 and 1"), ("min_p", 2, "between 0 and 1"),
         ("temperature", -1, "between 0 and 100"), ("temperature", math.inf, "between 0 and 100"), ("repeat_last_n", -2, "between -1"),
         ("presence_penalty", 101, "between -100 and 100"), ("frequency_penalty", -101, "between -100 and 100"),

@@ -89,6 +89,11 @@ def test_refuses_with_ollamas_words(text: str, message: str) -> None:
     assert caught.value.message == message
 
 
+def test_a_documents_path_and_name_may_be_quoted() -> None:
+    read = parse(b'FROM m\nFILE ./a.txt AS "x y.txt"\nFILE "./d.txt"')
+    assert dict(read.documents) == {"x y.txt": "./a.txt", "d.txt": "./d.txt"}
+
+
 def test_reads_every_instruction() -> None:
     said = parse(
         b"FROM base\nADAPTER ./lora.gguf\nDRAFT ./draft.gguf\nRENDERER first\nRENDERER qwen3-coder\nPARSER harmony\n"

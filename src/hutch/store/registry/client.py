@@ -150,7 +150,11 @@ class Registry:
                 "pull model manifest: file does not exist", hint=f"{self.host} has no model of this name."
             )
         why = _words(body) or _PHRASES.get(status, "")
-        return SourceFailed(f"{self.host} answered {status} for a {what}{': ' if why else ''}{why}")
+        article = "an" if what[0] in "aeiou" else "a"
+        hint = "Most registries take names in lower case alone." if status in (400, 404) else ""
+        return SourceFailed(
+            f"{self.host} answered {status} for {article} {what}{': ' if why else ''}{why}", hint=hint
+        )
 
 
 class Away(SourceFailed):
