@@ -32,7 +32,7 @@ class Promises:
     def redeem(self, now: float, who: str) -> bool:
         """Whether this principal comes because it was told to. A promise is good for one request."""
         mine = self._by_principal.get(who, deque())
-        while mine and mine[0] + _KEPT_S < now:
+        while mine and mine[0] < now - _KEPT_S:
             mine.popleft()
         is_due = bool(mine) and mine[0] <= now
         if is_due:

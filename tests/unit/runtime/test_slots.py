@@ -330,7 +330,8 @@ def test_the_earlier_deadline_goes_first_among_ones_own_and_gains_nothing_over_o
     sooner = replace(ALICE, begin_by=time.monotonic() + 20)
 
     async def scenario() -> list[float | None]:
-        pool, order = SlotPool(1, 9), []
+        pool = SlotPool(1, 9)
+        order: list[float | None] = []
 
         async def take(who: Principal) -> None:
             async with pool.lease(who, ""):
