@@ -28,10 +28,15 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="the model folder")
     parser.add_argument("--model", default="all-minilm")
     parser.add_argument("--llama-server", help="a binary, such as one that hutch engine build made")
+    parser.add_argument("--num-gpu", type=int, help="1 or more: llama.cpp runs what ONNX Runtime would")
     parser.add_argument("--threads", type=int, help="the engine's; else as many as there are cores")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    asked = {"HUTCH_LLAMA_SERVER": args.llama_server, "HUTCH_NUM_THREAD": args.threads}
+    asked = {
+        "HUTCH_LLAMA_SERVER": args.llama_server,
+        "HUTCH_NUM_GPU": args.num_gpu,
+        "HUTCH_NUM_THREAD": args.threads,
+    }
     more = {name: str(value) for name, value in asked.items() if value}
     with tempfile.TemporaryDirectory() as home, serving(Path(home), args.models, more) as server:
         for what, form in LENGTHS.items():

@@ -42,7 +42,7 @@ INFERENCE_LIBRARIES = (
     "llguidance",
     "tokenizers",
     "torch",
-    "rapidocr",
+    "rapidocr_onnxruntime",
 )
 NAMED_FUNCTION = re.compile(r'"(hutch(?:\.\w+)+):(\w+)"')
 

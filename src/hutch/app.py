@@ -47,7 +47,9 @@ def build(settings: Settings, address: places.Address) -> App:
     inventory, terms, counters, ledger = Inventory(), TermsTable(), Counters(), Ledger()
     scheduler = Scheduler(store, settings, sockets, inventory, terms, listener=counters.heard, ledger=ledger)
     local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
-    backend = MeasuredBackend(AdmittingBackend(local, ledger, terms), counters)
+    backend = MeasuredBackend(
+        AdmittingBackend(local, ledger, terms), counters, lambda name: terms.of(name).variant or name
+    )
     return App(settings, store, backend, authenticator, new_key, inventory, counters, terms, ledger)
 
 

@@ -20,6 +20,7 @@ from hutch.core.durations import FOREVER, parse_keep_alive_s
 from hutch.core.errors import BadInput
 from hutch.core.hardware import parse_hardware
 from hutch.core.names import ModelName
+from hutch.core.sizes import whole_size
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
@@ -79,7 +80,9 @@ def _hardware(value: object) -> object:
 
 _REGISTRY = re.compile(r"(https?://)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(:[0-9]{1,5})?")
 DurationS = Annotated[float, BeforeValidator(_duration_s)]
-Size = Annotated[ByteSize, Field(ge=0, le=1 << 50)]  # 8G and 8GB are 8 * 10**9 bytes, 8GiB is 8 * 2**30
+Size = Annotated[
+    ByteSize, BeforeValidator(whole_size), Field(ge=0, le=1 << 50)
+]  # 8G and 8GB are 8 * 10**9 bytes, 8GiB is 8 * 2**30
 _OTHER_NAMES = {"num_gpu": ("gpu_layers",)}
 _OTHER_PREFIXES = {
     "auth": ("HUTCH",),

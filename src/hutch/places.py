@@ -23,6 +23,7 @@ GPU_LAYERS = (
     "HUTCH_GPU_LAYERS",
     "OLLAMA_GPU_LAYERS",
 )  # sent along by `run`; a server takes them as its num_gpu
+_HOST = re.compile(r"[\w.-]*")
 _LOOPBACK = re.compile(r"127(\.[0-9]{1,3}){1,3}")  # and not a name that begins so
 
 
@@ -56,9 +57,12 @@ def home() -> Path:
 
 
 def models() -> Path:
-    """The model folder, in Ollama's layout."""
-    named = variable(*CLIENT_VARIABLES["MODELS"])
-    return Path(named).expanduser().absolute() if named else home() / "models"
+    """The model folder, in Ollama's layout. Raises BadInput where a file has its name."""
+    name = first_set(*CLIENT_VARIABLES["MODELS"])
+    folder = Path(variable(name)).expanduser().absolute() if name else home() / "models"
+    if folder.is_file():
+        raise BadInput(f"{name or 'model folder'}: {folder} is no folder", hint="Set HUTCH_MODELS to one.")
+    return folder
 
 
 def keys_file() -> Path:
@@ -109,17 +113,29 @@ def docker_logins() -> str | Path:
     return variable("DOCKER_AUTH_CONFIG") or Path(folder).expanduser() / "config.json"
 
 
+def _is_ipv6(host: str) -> bool:
+    try:
+        importlib.import_module("ipaddress").IPv6Address(host)  # which most commands need not import
+    except ValueError:
+        return False
+    return True
+
+
 class Address:
     """A server's address: `scheme://host:port/path`."""
 
-    __slots__ = ("host", "path", "port", "scheme")
+    __slots__ = ("host", "path", "port", "remark", "scheme")
 
-    def __init__(self, scheme: str, host: str, port: int, path: str = "") -> None:
+    def __init__(self, scheme: str, host: str, port: int, path: str = "", remark: str = "") -> None:
         self.scheme, self.host, self.port, self.path = scheme, host, port, path
+        self.remark = remark  # what was wrong with the port that was written
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read an address as OLLAMA_HOST is read: any part may be missing."""
+        """Read an address as OLLAMA_HOST is read: any part may be missing, and a port that is none is passed over.
+
+        Raises BadInput for what is no host, another scheme, or a password.
+        """
         text = text.strip().strip("\"'").strip()
         scheme, _, rest = text.rpartition("://")
         default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
@@ -131,11 +147,16 @@ class Address:
         if not scheme and rest == "ollama.com":
             scheme, default_port = "https", 443
         host, port = rest, ""
-        if match := re.fullmatch(r"\[(.*)\](?::(-?\d*))?|([^:]*):(-?\d*)", rest):
+        if match := re.fullmatch(r"\[(.*)\](?::([^:]*))?|([^:]*):([^:]*)", rest):
             host = match[1] if match[1] is not None else match[3]
             port = (match[2] if match[1] is not None else match[4]) or ""
-        number = int(port) if port.isdigit() and int(port) <= 65535 else default_port
-        return cls(scheme or "http", host if host or port else "127.0.0.1", number, f"/{path}".rstrip("/"))
+        if not (_is_ipv6(host) if ":" in host else _HOST.fullmatch(host)):
+            raise BadInput(f"invalid address {text!r}", hint="Write host:port or http://host:port.")
+        is_port = re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= 65535
+        remark = f"{port!r} is no port, so {default_port} is used" if port and not is_port else ""
+        number = int(port) if is_port else default_port
+        where = host if host or port else "127.0.0.1"
+        return cls(scheme or "http", where, number, f"/{path}".rstrip("/"), remark)
 
     @property
     def is_loopback(self) -> bool:
@@ -156,8 +177,15 @@ class Address:
 
 
 def server_address() -> Address:
-    """Where the server listens, and where clients look for it."""
-    return Address.parse(variable(*CLIENT_VARIABLES["HOST"]))
+    """Where the server listens, and where clients look for it. Raises BadInput with the variable's name."""
+    name = first_set(*CLIENT_VARIABLES["HOST"])
+    try:
+        address = Address.parse(variable(name))
+    except BadInput as error:
+        raise BadInput(f"{name}: {error.message}", hint=error.hint) from None
+    if address.remark:
+        address.remark = f"{name}: {address.remark}"
+    return address
 
 
 def hugging_face() -> tuple[str, str]:

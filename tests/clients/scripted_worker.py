@@ -124,6 +124,9 @@ def _completion(body: dict[str, Any], prompt: str) -> Iterator[bytes]:
 
 def _chat(body: dict[str, Any]) -> Iterator[bytes]:
     prompt = _rendered(body["messages"])
+    if body.get("tools") and body["messages"][-1]["role"] == "user" and body.get("tool_choice") != "none":
+        yield from _called(body, prompt)
+        return
     asked = body.get("response_format", {})
     if asked:
         body |= {"json_schema": asked.get("json_schema", {}).get("schema", {"type": "object"})}
@@ -139,6 +142,17 @@ def _chat(body: dict[str, Any]) -> Iterator[bytes]:
     reason = "length" if stop_type == "limit" else "stop"
     yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
     yield _event({"choices": [], "timings": _timings(prompt, pieces)})
+
+
+def _called(body: dict[str, Any], prompt: str) -> Iterator[bytes]:
+    """A call of the first function that there is, as llama-server tells it."""
+    tool = body["tools"][0]["function"]
+    arguments = json.dumps(_arguments(tool, str(body["messages"][-1]["content"])), ensure_ascii=False)
+    function = {"name": tool["name"], "arguments": arguments}
+    delta = {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]}
+    yield _event({"choices": [{"index": 0, "delta": delta}]})
+    yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    yield _event({"choices": [], "timings": _timings(prompt, [arguments])})
 
 
 def _said(body: dict[str, Any], prompt: str) -> tuple[list[str], str]:

@@ -103,7 +103,7 @@ def names(
     models = tmp_path_factory.mktemp("names") / "models"
     shutil.copytree(models_dir, models, copy_function=os.link)
     is_scripted = request.param == "script"
-    server = serve(models, LLAMA_SERVER=str(_scripted(models.parent))) if is_scripted else serve(models)
+    server = serve(models, LLAMA_SERVER=str(scripted(models.parent))) if is_scripted else serve(models)
 
     def hutch(*words: str) -> None:
         environment = clean_environment(HUTCH_MODELS=str(models), HUTCH_HOST=server.url)
@@ -119,7 +119,7 @@ def names(
     return Names(server, frozenset() if is_scripted else frozenset(LIMITS))
 
 
-def _scripted(folder: Path) -> Path:
+def scripted(folder: Path) -> Path:
     """The scripted worker, as a binary that the settings can name."""
     binary = folder / "llama-server"
     worker = Path(__file__).parent / "scripted_worker.py"

@@ -192,6 +192,11 @@ def test_a_completion_takes_text_or_tokens(house: Front, given: Any, prompt: Any
     assert request.dialect_defaults.max_tokens == 16
 
 
+def test_an_input_that_is_empty_is_named_by_its_number(house: Front) -> None:
+    reply = house.client.post("/v1/embeddings", json={"model": "tiny", "input": ["a", ""]})
+    assert (reply.status_code, reply.json()["error"]["message"]) == (400, "input.1: it is empty")
+
+
 def test_embeddings_are_asked_for_alike(house: Front) -> None:
     for path, body in (
         ("/api/embed", {"input": ["a"], "dimensions": 2}),

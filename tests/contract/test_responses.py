@@ -201,3 +201,15 @@ def test_what_came_before_counts_without_being_written_out_again() -> None:
     third = Kept({"id": "c", "output": ["x" * 200]}, [], second.conversation(), second.said_bytes)
     shelf.put(ann, third)
     assert _names(shelf, ann, "abc") == "bc"
+
+
+@pytest.mark.parametrize("name", [5, [], {"a": 1}])
+def test_an_item_has_a_text_for_an_id(house: Front, name: object) -> None:
+    item = {"role": "user", "content": "Hi", "id": name}
+    assert "input.0.id" in house.refuses(PATH, input=[item])
+
+
+def test_an_item_without_an_id_gets_one(house: Front) -> None:
+    name = made(house, input=[{"role": "user", "content": "Hi", "id": None}])["id"]
+    [item] = house.client.get(f"{PATH}/{name}/input_items").json()["data"]
+    assert item["id"].startswith("msg_")

@@ -144,6 +144,7 @@ def pulled(shell: Shell) -> None:
     assert shell.run(PULLS[0]).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pulled")
 def test_a_model_is_tested_and_timed(shell: Shell) -> None:
     done = shell.run(f"{TEST} --picture bench.svg")

@@ -16,6 +16,8 @@ import pytest
 
 from tests.conftest import MODEL, Server, clean_environment, free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("sdk/python/README.md", "sdk/node/README.md", "docs/sdk.md")
 EXAMPLES = sorted([*(ROOT / "sdk/python/examples").iterdir(), *(ROOT / "sdk/node/examples").iterdir()])

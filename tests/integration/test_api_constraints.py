@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import ask
 
-pytestmark = EVERY_ENGINE
+pytestmark = [pytest.mark.slow, EVERY_ENGINE]
 DATE = r"(19|20)\d\d-[01]\d/[0-3]\d"
 GBNF = 'root ::= "yes" | "no" again\nagain ::= ("!" [a-c]){2}'
 LARK = '%llguidance {}\nstart: "<" WORD ">"\nWORD: /[a-z]{3}/'

@@ -205,10 +205,10 @@ def test_ollama_embeds_one_text_or_several(client: ollama.Client) -> None:
 
 
 def test_a_text_too_long_to_embed_is_cut_or_refused(client: ollama.Client) -> None:
-    text = "word " * 5000
-    assert len(client.embed(MODEL, text).embeddings[0]) == 576
+    text, options = "word " * 5000, {"num_ctx": 512}
+    assert len(client.embed(MODEL, text, options=options).embeddings[0]) == 576
     with pytest.raises(ollama.ResponseError, match="the input length exceeds the context length") as refusal:
-        client.embed(MODEL, text, truncate=False)
+        client.embed(MODEL, text, truncate=False, options=options)
     assert refusal.value.status_code == 400
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hutch.api.replies import REPLIES
 from tests.conftest import Server, clean_environment
 from tests.contract.live import ask, generate
 
@@ -40,6 +41,8 @@ def test_the_description_of_the_api_is_whole(server: Server) -> None:
     ]
     assert {"/api/chat", "/v1/chat/completions", "/api/blobs/{digest}"} <= set(described["paths"])
     assert all(operation["summary"] for _, _, operation in operations)
+    rows = {re.sub(r":\w+}", "}", row) for row in REPLIES}
+    assert {f"{method.upper()} {path}" for path, method, _ in operations} == rows
     names = [operation["operationId"] for _, _, operation in operations]
     chat = described["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"model", "messages", "options"} <= set(chat["properties"])

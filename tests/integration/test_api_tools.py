@@ -18,6 +18,8 @@ from tests.contract.live import ask, serving
 from tests.family_templates import TEMPLATES
 from tests.onnx_files import Shape, write_llama
 
+pytestmark = pytest.mark.slow
+
 ON_BOTH = pytest.mark.parametrize("house", ENGINES, indirect=True)
 ON_ONNX = pytest.mark.parametrize("house", ["onnx"], indirect=True)
 PARAMETERS = {

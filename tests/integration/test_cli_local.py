@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -138,6 +139,48 @@ def test_a_broken_manifest_spoils_no_listing(hutch: Hutch, home: Path) -> None:
     checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
     assert (doctor.returncode, checks["manifest"]["status"]) == (1, "fail")
     assert {"python", "hutch", "home", "model folder", "engine", "server", "models", "memory"} <= set(checks)
+
+
+def test_doctor_fails_where_a_file_of_a_model_is_missing(hutch: Hutch, home: Path) -> None:
+    hutch("pull", "good", "--from", "Tiny Model.gguf")
+    assert hutch("doctor").returncode == 0
+    largest = max((home / "models" / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+    largest.unlink()
+    done = hutch("doctor")
+    assert done.returncode == 1
+    assert f"fail  files of a model: good:latest: {largest.name.replace('-', ':')} is missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("list",), ("serve",), ("show", "m"), ("prune",), ("pull", "m"), ("doctor",)]
+)
+def test_a_model_folder_that_is_a_file_is_refused_by_name(
+    hutch: Hutch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    done = hutch(*words, HUTCH_MODELS=str(tmp_path / "file"))
+    assert done.returncode != 0
+    assert f"{tmp_path / 'file'} is no folder" in done.stderr + done.stdout
+
+
+def test_serve_makes_the_model_folder_and_a_list_needs_none(hutch: Hutch, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "models"
+    assert hutch("list", HUTCH_MODELS=str(folder)).returncode == 0
+    assert not folder.exists()
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends at once
+        hutch("serve", "--host", f"127.0.0.1:{taken.getsockname()[1]}", HUTCH_MODELS=str(folder))
+    assert folder.is_dir()
+
+
+def test_a_port_that_is_none_is_told_and_a_host_that_is_none_refused(hutch: Hutch) -> None:
+    done = hutch("list", HUTCH_HOST="127.0.0.1:99999")
+    assert "Warning: HUTCH_HOST: '99999' is no port, so 11434 is used" in done.stderr
+    refused = hutch("list", HUTCH_HOST="host:1:2:3")
+    assert refused.returncode != 0
+    assert "HUTCH_HOST: invalid address 'host:1:2:3'" in refused.stderr
+    flag = hutch("serve", "--host", "1.2.3.4:abc")
+    assert flag.returncode != 0
+    assert "'abc' is no port" in flag.stderr
 
 
 def test_doctor_tells_of_downloads_left_behind(hutch: Hutch, home: Path) -> None:

@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import EVERY_ENGINE, MODEL, Server, clean_environment, free_port, wait_until_ready
+from tests.onnx_files import Shape, write_llama
 
 Document = dict[str, Any]
+FLOATS = "floats:latest"
 
 
 @dataclass
@@ -208,8 +210,13 @@ def test_one_whose_port_is_taken_after_a_restart_is_told(site: Site, serve: Call
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert "cannot listen" in row["problem"]
-        with pytest.raises(urllib.error.HTTPError, match="503"):
+        with pytest.raises(urllib.error.HTTPError, match="503") as unready:
             site.server.get("/readyz")
+        told = unready.value.read().decode()
+        assert (
+            "deployments are not ready" in told
+        )  # to everybody; what they are is for those who may see them
+        assert str(site.port) not in told
     again = site.hutch("deploy", "--config", "production.json")
     assert again.returncode == 0, again.stderr
     assert site.server.get("/readyz") == {"status": "ready"}
@@ -247,23 +254,35 @@ def test_a_wrong_file_is_refused_by_line(site: Site, text: str, message: str) ->
 
 
 def test_of_two_deploys_at_once_one_waits_for_nobody(site: Site) -> None:
-    site.write(optimization={"max_context": 512})
-    site.write(name="other.json", optimization={"max_context": 1024})
-    together = [
-        subprocess.Popen(
-            [sys.executable, "-m", "hutch", "deploy", "--config", name],
-            env=site.environment(),
-            cwd=site.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("production.json", "other.json")
-    ]
-    ends = [(each.communicate(timeout=60)[1], each.returncode) for each in together]
-    assert sorted(code for _, code in ends) in ([0, 5], [0, 0])  # the second where the first was quick
-    for words, code in ends:
-        assert code == 0 or "another deployment is being changed" in words
+    assert site.deploy(optimization={"max_context": 8192, "batch_size": 1}).returncode == 0
+    asked: Document = {"model": MODEL, "prompt": "Hi", "stream": True, "max_tokens": 8000}
+    asked["logit_bias"] = {"2": -100}  # it may not say that it is done
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{site.port}/v1/completions",
+        json.dumps(asked).encode(),
+        {"Content-Type": "application/json"},
+    )
+    answer = urllib.request.urlopen(request, timeout=60)
+    assert answer.readline()  # while it is read, a load under other terms waits
+    site.write(optimization={"max_context": 1024})
+    first = subprocess.Popen(
+        [sys.executable, "-m", "hutch", "deploy", "--config", "production.json"],
+        env=site.environment(),
+        cwd=site.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stderr is not None
+    assert first.stderr.readline().startswith("loading")
+    site.write(name="other.json", optimization={"max_context": 2048})
+    second = site.hutch("deploy", "--config", "other.json")
+    assert second.returncode == 5
+    assert "another deployment is being changed" in second.stderr
+    answer.close()
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert site.running()["context_length"] == 1024
     assert site.ask("/api/generate", say())[0] == 200
 
 
@@ -344,17 +363,27 @@ def test_a_model_in_floats_is_quantised_and_served_under_its_name(site: Site) ->
         "hardware": {"preferred": "npu", "fallback": ["cpu"]},
         "optimization": {"quantization": "dynamic", "max_context": 512},
     }
-    done = site.deploy(**said)
+    write_llama(site.folder / "llama", Shape(context=8192))
+    (site.folder / "Modelfile").write_text("FROM ./llama\n")
+    assert site.hutch("create", FLOATS, "-f", "Modelfile").returncode == 0
+    assert site.deploy(model=FLOATS, optimization={"max_context": 512}).returncode == 0
+    done = site.deploy(model=FLOATS, **said)  # and the model itself is let go: `running` finds one
     assert done.returncode == 0, done.stderr
-    assert f"quantization: {MODEL}-dynamic-int8, made of {MODEL}" in done.stdout
+    assert f"quantization: {FLOATS}-dynamic-int8, made of {FLOATS}" in done.stdout
     assert "not on npu: this machine shows no NPU" in done.stdout
     row = site.running()
-    assert (row["name"], row["details"]["quantization_level"]) == (f"{MODEL}-dynamic-int8", "int8")
-    assert site.ask("/api/generate", say())[0] == 200  # under its own name
+    assert (row["name"], row["details"]["quantization_level"]) == (f"{FLOATS}-dynamic-int8", "int8")
+    assert site.ask("/api/generate", say() | {"model": FLOATS})[0] == 200  # under its own name
     assert site.running()["pid"] == row["pid"]
     again = site.hutch("deploy", "--config", "production.json")
     assert "nothing to do: it is served" in again.stdout
-    assert site.hutch("cp", f"{MODEL}-dynamic-int8", "copy").returncode == 0
+    counted = urllib.request.urlopen(f"{site.server.url}/metrics", timeout=10).read().decode()
+    assert f'hutch_generated_tokens_total{{model="{FLOATS}-dynamic-int8"}}' in counted
+    assert 'model="other"' not in counted
+    assert site.deploy(model=FLOATS, optimization={"max_context": 512}).returncode == 0
+    assert site.running()["name"] == FLOATS
+    assert site.deploy(model=FLOATS, **said).returncode == 0
+    assert site.hutch("cp", f"{FLOATS}-dynamic-int8", "copy").returncode == 0
     quantised = site.deploy(model="copy", **said)
     assert "quantization: nothing to do: copy:latest is in int8 already" in quantised.stdout
     gone = site.hutch("rm", "copy")

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -108,6 +110,38 @@ def test_it_is_told_of_as_what_it_is(embedder: Server) -> None:
     (running,) = embedder.get("/api/ps")["models"]
     assert running["context_length"] == 256
     assert running["size"] < 400 << 20
+    assert running["engine"] == "onnxruntime"
+    assert running["hardware"]["provider"] == "cpu"
+
+
+def test_llama_cpp_embeds_it_where_layers_are_asked_for_on_a_gpu(embedder: Server) -> None:
+    asked = {"model": MODEL, "input": [PROMPT, "tokens " * 300]}
+    ours = embedder.post("/api/embed", asked)[1]
+    theirs = embedder.post("/api/embed", {**asked, "options": {"num_gpu": 1}})[1]
+    (running,) = embedder.get("/api/ps")["models"]
+    assert running["engine"] == "llama.cpp"
+    assert ours["prompt_eval_count"] == theirs["prompt_eval_count"]
+    for one, other in zip(ours["embeddings"], theirs["embeddings"], strict=True):
+        assert _cosine(one, other) > 0.9999
+    assert embedder.post("/api/generate", {"model": MODEL, "keep_alive": 0})[0] == 200
+
+
+def test_a_killed_worker_is_replaced(embedder: Server) -> None:
+    before = embedder.post("/api/embed", {"model": MODEL, "input": PROMPT})[1]["embeddings"]
+    (running,) = embedder.get("/api/ps")["models"]
+    os.kill(running["pid"], signal.SIGKILL)
+    status, reply = embedder.post("/api/embed", {"model": MODEL, "input": PROMPT})
+    assert (status, reply.get("embeddings")) == (200, before)
+
+
+def test_tokens_are_taken_where_the_model_has_them(embedder: Server) -> None:
+    (tokens, whole) = (
+        embedder.post("/v1/embeddings", {"model": MODEL, "input": given})[1]
+        for given in ([[101, 2339, 2003, 1996, 3712, 2630, 1029, 102]], PROMPT)
+    )
+    assert _cosine(tokens["data"][0]["embedding"], whole["data"][0]["embedding"]) > 0.99999
+    status, reply = embedder.post("/v1/embeddings", {"model": MODEL, "input": [[101, 1 << 20, 102]]})
+    assert status == 400, reply
 
 
 def test_documents_are_searched_by_meaning_where_there_is_an_embedding_model(embedder: Server) -> None:

@@ -145,7 +145,10 @@ def test_options_that_mean_nothing_in_onnx_are_logged_by_name(
     server = serve(made / "models", KV_CACHE_TYPE="q8_0")
     log = server.home / "serve.log"
     load(server, "ours", num_gpu=3)
-    assert "ours:latest is in ONNX, where these mean nothing: num_gpu, kv_cache_type" in log.read_text()
+    assert (
+        "ours:latest runs on ONNX Runtime, where these mean nothing: num_gpu, kv_cache_type"
+        in log.read_text()
+    )
     status, told = ask(server, "ours", num_predict=2, use_mmap=False, main_gpu=0)  # no reload: it is served
     assert status == 200, told
     assert "these mean nothing: main_gpu, use_mmap\n" in log.read_text()

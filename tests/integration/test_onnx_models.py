@@ -47,7 +47,7 @@ def test_the_command_line_makes_runs_and_shows_one(house: Server, folder: Path, 
     assert [(row["name"], row["engine"], row["slots"]) for row in rows] == [
         ("short:latest", "onnxruntime", 4)
     ]
-    assert "quantization        fp32" in hutch(house, "show", "short")
+    assert "quantization        int4" in hutch(house, "show", "short")
     assert hutch(house, "show", "short", "--modelfile").splitlines()[4] == "FROM short:latest"
     hutch(house, "stop", "short")
     hutch(house, "rm", "short")
@@ -56,8 +56,11 @@ def test_the_command_line_makes_runs_and_shows_one(house: Server, folder: Path, 
 
 
 def test_the_folder_of_a_worker_goes_with_it(house: Server, folder: Path) -> None:
+    assert ask(house, "POST", "/api/generate", {"model": MODEL, "keep_alive": 0}).status == 200
+    eventually(lambda: not running(house), 5, "the model is unloaded")
+    before = laid_out_in(folder)  # other tests' servers may have theirs
     assert generate(house).status == 200
-    [laid_out] = (folder / ".loaded").iterdir()
+    [laid_out] = laid_out_in(folder) - before
     assert {path.name for path in laid_out.iterdir()} >= {
         "model.onnx",
         "model.onnx.data",
@@ -66,18 +69,24 @@ def test_the_folder_of_a_worker_goes_with_it(house: Server, folder: Path) -> Non
     assert laid_out.stat().st_mode & 0o777 == 0o700
     assert ask(house, "POST", "/api/generate", {"model": MODEL, "keep_alive": 0}).status == 200
     eventually(lambda: not running(house), 5, "the model is unloaded")
-    eventually(lambda: not (folder / ".loaded").exists(), 5, "its folder is gone")
+    eventually(lambda: not laid_out.exists(), 5, "its folder is gone")
+
+
+def laid_out_in(folder: Path) -> set[Path]:
+    """The folders of workers."""
+    return set((folder / ".loaded").glob("*"))
 
 
 def test_a_folder_that_a_killed_server_left_is_swept(folder: Path, tmp_path: Path) -> None:
+    before = laid_out_in(folder)
     with serving(tmp_path / "home", folder) as server:
         assert generate(server).status == 200
         server.process.kill()
         server.process.wait(10)
-    [left] = (folder / ".loaded").iterdir()
+    [left] = laid_out_in(folder) - before
     with serving(tmp_path / "home", folder) as server:
         assert generate(server).status == 200
-        assert left not in (folder / ".loaded").iterdir()
+        assert left not in laid_out_in(folder)
 
 
 @pytest.mark.parametrize(

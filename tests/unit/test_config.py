@@ -101,7 +101,7 @@ BAD = [
     ("context_length", "-1"), ("context_length", "99999999999"), ("num_gpu", "-2"), ("kv_cache_type", "q3"), ("auth", "maybe"),
     ("flash_attention", "perhaps"), ("keep_alive", "soon"), ("keep_alive", "5 m"), ("keep_alive", "1.5"), ("load_timeout", "never"),
     ("max_vram", "8Q"), ("max_vram", "-1"), ("gpu_overhead", "much"), ("max_vram", "9" * 400 + "G"), ("num_gpu", "1_0_"), ("debug", "x"),
-    ("max_body_mib", "0"), ("max_body_mib", "4097"), ("keep_alive", "²"), ("keep_alive", "nan"),
+    ("max_vram", "4,5GB"), ("max_vram", "1.5.5GB"), ("max_body_mib", "0"), ("max_body_mib", "4097"), ("keep_alive", "²"), ("keep_alive", "nan"),
 ]  # fmt: skip
 
 

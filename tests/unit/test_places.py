@@ -66,6 +66,27 @@ def test_another_scheme_is_refused(text: str) -> None:
         Address.parse(text)
 
 
+@pytest.mark.parametrize("text", ["host:1:2:3", "a b", "a b:1", "h?x", "h#x", "[::1", "1::2::3"])
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="invalid address"):
+        Address.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("1.2.3.4:abc", "'abc' is no port, so 11434 is used"),
+        ("127.0.0.1:99999", "'99999' is no port, so 11434 is used"),
+        ("http://h:-1", "'-1' is no port, so 80 is used"),
+        ("h:1", ""),
+        ("h:", ""),
+        ("::1", ""),
+    ],
+)
+def test_a_port_that_is_none_is_passed_over_with_a_remark(text: str, remark: str) -> None:
+    assert Address.parse(text).remark == remark
+
+
 def test_an_address_holds_no_secrets() -> None:
     with pytest.raises(BadInput, match="no user or password") as caught:
         Address.parse("http://user:secret@h:1/x")

@@ -24,6 +24,9 @@ export declare function answering(path: string, body: object): Call<results.Answ
 export declare function answeringStream(path: string, body: object): StreamCall<results.Answer>;
 export declare function embed(model: string, texts: string | readonly string[], said: object): Call<results.Embeddings>;
 export declare function rerank(model: string, query: string, documents: readonly string[], said: object): Call<results.Ranking>;
+export declare function task(name: string, said: {
+    image?: settings.Image;
+}): Call<results.TaskResult>;
 /** Not repeated at will, for each answer is kept. */
 export declare function respond(model: string, input: string | readonly object[], said: object): Call<results.ModelResponse>;
 export declare function respondStream(model: string, input: string | readonly object[], said: object): StreamCall<results.ResponseEvent>;

@@ -24,6 +24,10 @@ export function rerank(model, query, documents, said) {
     const body = { model, query, documents, ...said };
     return { method: 'POST', path: '/v1/rerank', read: results.rankingOf, body, repeat: 'always' };
 }
+export function task(name, said) {
+    const body = said.image === undefined ? said : { ...said, image: base64Of(said.image) };
+    return { method: 'POST', path: `/api/tasks/${encodeURIComponent(name)}`, read: results.taskResultOf, body, repeat: 'always' };
+}
 /** Not repeated at will, for each answer is kept. */
 export function respond(model, input, said) {
     return { method: 'POST', path: '/v1/responses', read: results.responseOf, body: { model, input, ...said }, repeat: 'refused' };
@@ -90,5 +94,8 @@ function wholeOf(reply) {
 function withImages(said) {
     if (said.images === undefined)
         return said;
-    return { ...said, images: said.images.map((it) => (typeof it === 'string' ? it : Buffer.from(it).toString('base64'))) };
+    return { ...said, images: said.images.map(base64Of) };
+}
+function base64Of(image) {
+    return typeof image === 'string' ? image : Buffer.from(image).toString('base64');
 }

@@ -30,6 +30,8 @@ export declare class Client {
     embed(model: string, texts: string | readonly string[], said?: settings.EmbedSettings): Promise<results.Embeddings>;
     /** Put documents in the order in which they answer a query. */
     rerank(model: string, query: string, documents: readonly string[], said?: settings.RerankSettings): Promise<results.Ranking>;
+    /** Have a task done, such as 'summarize', by the fields that it takes. */
+    task(name: string, said?: settings.TaskSettings): Promise<results.TaskResult>;
     /** Answer in the words of OpenAI's Responses: the server keeps the answer, and the next can go on from it. */
     respond(model: string, given: string | readonly object[], said?: settings.RespondSettings): Promise<results.ModelResponse>;
     /** The same as events; the last one has the whole response. */

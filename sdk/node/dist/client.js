@@ -51,6 +51,11 @@ export class Client {
         const { signal, ...rest } = said;
         return this.#ask(calls.rerank(model, query, documents, rest), signal);
     }
+    /** Have a task done, such as 'summarize', by the fields that it takes. */
+    task(name, said = {}) {
+        const { signal, ...rest } = said;
+        return this.#ask(calls.task(name, rest), signal);
+    }
     /** Answer in the words of OpenAI's Responses: the server keeps the answer, and the next can go on from it. */
     respond(model, given, said = {}) {
         const { signal, ...rest } = said;

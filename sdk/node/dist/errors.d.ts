@@ -37,6 +37,10 @@ export declare class SourceFailed extends HutchError {
 export declare class EngineFailed extends HutchError {
     httpStatus: number;
 }
+/** The model wrote, and what it wrote is no whole answer. */
+export declare class Unanswered extends HutchError {
+    httpStatus: number;
+}
 /** Too many requests wait already; this one was not begun. */
 export declare class Busy extends HutchError {
     httpStatus: number;

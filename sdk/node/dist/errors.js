@@ -9,6 +9,7 @@
 //   NoRoom             disk or memory does not suffice          507
 //   SourceFailed       a place to pull from did not deliver     502
 //   EngineFailed       a worker died, or cannot load            502
+//   Unanswered         a model wrote no whole answer            422
 //   Busy               the queue is full                        503
 //     TurnedAway       429 or 503 of something in between
 //   Unreachable        no server listens                        503
@@ -59,6 +60,10 @@ export class SourceFailed extends HutchError {
 export class EngineFailed extends HutchError {
     httpStatus = 502;
 }
+/** The model wrote, and what it wrote is no whole answer. */
+export class Unanswered extends HutchError {
+    httpStatus = 422;
+}
 /** Too many requests wait already; this one was not begun. */
 export class Busy extends HutchError {
     httpStatus = 503;
@@ -91,7 +96,7 @@ export const BEHIND = "A proxy in between may have answered: look at its log, an
 const BY_CODE = {
     bad_input: BadInput, bad_format: BadInput, not_built: BadInput, context_length_exceeded: BadInput,
     unauthenticated: Unauthenticated, forbidden: Forbidden, refused: Forbidden, not_found: NotFound, model_not_found: NotFound,
-    conflict: Conflict, no_room: NoRoom, source_failed: SourceFailed, engine_failed: EngineFailed, busy: Busy,
+    conflict: Conflict, no_room: NoRoom, source_failed: SourceFailed, engine_failed: EngineFailed, unanswered: Unanswered, busy: Busy,
 };
 const BY_STATUS = {
     400: BadInput, 401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: BadInput,

@@ -47,6 +47,11 @@ export interface Ranking {
     }[];
     readonly prompt_tokens: number;
 }
+/** What a task gave, by its fields, such as `summary`. `usage` is empty where no model was asked. */
+export interface TaskResult {
+    readonly fields: Raw;
+    readonly usage: Usage;
+}
 /** An answer of `/v1/responses`. Its `id` is what the next one calls `previous_response_id`. */
 export interface ModelResponse {
     readonly id: string;
@@ -129,6 +134,7 @@ export interface Health {
 export declare function answerOf(reply: Fields): Answer;
 export declare function embeddingsOf(reply: Fields): Embeddings;
 export declare function rankingOf(reply: Fields): Ranking;
+export declare function taskResultOf(reply: Fields): TaskResult;
 export declare function responseOf(reply: Fields): ModelResponse;
 export declare function eventOf(event: Fields): ResponseEvent;
 export declare function progressOf(step: Fields): Progress;

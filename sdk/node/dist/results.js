@@ -52,6 +52,9 @@ export function rankingOf(reply) {
     const results = reply.inners('results').map((each) => ({ index: each.number('index'), score: each.number('relevance_score') }));
     return { model: reply.text('model'), results, prompt_tokens: reply.inner('usage').number('prompt_tokens') };
 }
+export function taskResultOf(reply) {
+    return { fields: reply.raw, usage: usageOf(reply) };
+}
 export function responseOf(reply) {
     reply.needs('id', 'status');
     const output = reply.inners('output');

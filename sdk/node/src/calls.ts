@@ -50,6 +50,11 @@ export function rerank(model: string, query: string, documents: readonly string[
   return { method: 'POST', path: '/v1/rerank', read: results.rankingOf, body, repeat: 'always' }
 }
 
+export function task(name: string, said: { image?: settings.Image }): Call<results.TaskResult> {
+  const body = said.image === undefined ? said : { ...said, image: base64Of(said.image) }
+  return { method: 'POST', path: `/api/tasks/${encodeURIComponent(name)}`, read: results.taskResultOf, body, repeat: 'always' }
+}
+
 /** Not repeated at will, for each answer is kept. */
 export function respond(model: string, input: string | readonly object[], said: object): Call<results.ModelResponse> {
   return { method: 'POST', path: '/v1/responses', read: results.responseOf, body: { model, input, ...said }, repeat: 'refused' }
@@ -128,5 +133,9 @@ function wholeOf(reply: Fields): results.Answer {
 
 function withImages<T extends { images?: readonly settings.Image[] }>(said: T): T {
   if (said.images === undefined) return said
-  return { ...said, images: said.images.map((it) => (typeof it === 'string' ? it : Buffer.from(it).toString('base64'))) }
+  return { ...said, images: said.images.map(base64Of) }
+}
+
+function base64Of(image: settings.Image): string {
+  return typeof image === 'string' ? image : Buffer.from(image).toString('base64')
 }

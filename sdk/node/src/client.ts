@@ -74,6 +74,12 @@ export class Client {
     return this.#ask(calls.rerank(model, query, documents, rest), signal)
   }
 
+  /** Have a task done, such as 'summarize', by the fields that it takes. */
+  task(name: string, said: settings.TaskSettings = {}): Promise<results.TaskResult> {
+    const { signal, ...rest } = said
+    return this.#ask(calls.task(name, rest), signal)
+  }
+
   /** Answer in the words of OpenAI's Responses: the server keeps the answer, and the next can go on from it. */
   respond(model: string, given: string | readonly object[], said: settings.RespondSettings = {}): Promise<results.ModelResponse> {
     const { signal, ...rest } = said

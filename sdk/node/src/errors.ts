@@ -9,6 +9,7 @@
 //   NoRoom             disk or memory does not suffice          507
 //   SourceFailed       a place to pull from did not deliver     502
 //   EngineFailed       a worker died, or cannot load            502
+//   Unanswered         a model wrote no whole answer            422
 //   Busy               the queue is full                        503
 //     TurnedAway       429 or 503 of something in between
 //   Unreachable        no server listens                        503
@@ -46,6 +47,8 @@ export class NoRoom extends HutchError { override httpStatus = 507 }
 export class SourceFailed extends HutchError { override httpStatus = 502 }
 /** A worker died, hung, or could not load its model. */
 export class EngineFailed extends HutchError { override httpStatus = 502 }
+/** The model wrote, and what it wrote is no whole answer. */
+export class Unanswered extends HutchError { override httpStatus = 422 }
 /** Too many requests wait already; this one was not begun. */
 export class Busy extends HutchError {
   override httpStatus = 503
@@ -71,7 +74,7 @@ export const BEHIND = "A proxy in between may have answered: look at its log, an
 const BY_CODE: Record<string, Kind> = {
   bad_input: BadInput, bad_format: BadInput, not_built: BadInput, context_length_exceeded: BadInput,
   unauthenticated: Unauthenticated, forbidden: Forbidden, refused: Forbidden, not_found: NotFound, model_not_found: NotFound,
-  conflict: Conflict, no_room: NoRoom, source_failed: SourceFailed, engine_failed: EngineFailed, busy: Busy,
+  conflict: Conflict, no_room: NoRoom, source_failed: SourceFailed, engine_failed: EngineFailed, unanswered: Unanswered, busy: Busy,
 }
 const BY_STATUS: Record<number, Kind> = {
   400: BadInput, 401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: BadInput,

@@ -52,6 +52,12 @@ export interface Ranking {
   readonly prompt_tokens: number
 }
 
+/** What a task gave, by its fields, such as `summary`. `usage` is empty where no model was asked. */
+export interface TaskResult {
+  readonly fields: Raw
+  readonly usage: Usage
+}
+
 /** An answer of `/v1/responses`. Its `id` is what the next one calls `previous_response_id`. */
 export interface ModelResponse {
   readonly id: string
@@ -195,6 +201,10 @@ export function rankingOf(reply: Fields): Ranking {
   reply.needs('results')
   const results = reply.inners('results').map((each) => ({ index: each.number('index'), score: each.number('relevance_score') }))
   return { model: reply.text('model'), results, prompt_tokens: reply.inner('usage').number('prompt_tokens') }
+}
+
+export function taskResultOf(reply: Fields): TaskResult {
+  return { fields: reply.raw, usage: usageOf(reply) }
 }
 
 export function responseOf(reply: Fields): ModelResponse {

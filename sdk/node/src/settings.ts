@@ -89,6 +89,14 @@ export interface RerankSettings extends Asking {
   top_n?: number
 }
 
+/** What a task takes is its own; `GET /api/tasks` tells. */
+export interface TaskSettings extends LoadSettings {
+  model?: string
+  text?: string
+  image?: Image
+  [field: string]: unknown
+}
+
 /** What `/v1/responses` takes, by OpenAI's names. */
 export interface RespondSettings extends Asking {
   instructions?: string

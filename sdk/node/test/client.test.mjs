@@ -64,6 +64,21 @@ describe('calls', () => {
     assert.deepEqual(sent()[2], { model: 'm', query: 'q', documents: ['a', 'b'], top_n: 1 })
   })
 
+  it('does tasks', async () => {
+    script.plays(told({ summary: 'Short.', model: 'm', eval_count: 2 }))
+    const done = await client().task('summarize', { model: 'm', text: 'Long.', max_words: 9 })
+    assert.deepEqual(sent(), ['POST', '/api/tasks/summarize', { model: 'm', text: 'Long.', max_words: 9 }])
+    assert.deepEqual([done.fields.summary, done.usage.completion_tokens], ['Short.', 2])
+    for (const image of [new Uint8Array([112, 110, 103]), 'cG5n']) {
+      script.plays(told({ text: '', lines: [] }))
+      await client().task('ocr', { image })
+      assert.deepEqual(sent()[2], { image: 'cG5n' })
+    }
+    script.plays(told({ error: "there is no task 'a/b'", code: 'not_found' }, 404))
+    await assert.rejects(client().task('a/b'), hutch.NotFound)
+    assert.equal(sent()[1], '/api/tasks/a%2Fb')
+  })
+
   it('responds', async () => {
     const output = [
       { type: 'reasoning', content: [{ text: 'Hm' }] },

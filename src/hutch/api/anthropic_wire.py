@@ -9,7 +9,7 @@ from pydantic import Field
 from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import MAX_MESSAGES, checked_effort, checked_schema, checked_tools
 from hutch.api.openai_tools import choose_tools
-from hutch.api.route import Wire
+from hutch.api.route import Wire, ignored_header
 from hutch.core.chat import GenerateRequest, Image, Message, Sampling, ToolCall
 from hutch.core.errors import BadInput, HutchError, NotBuilt
 from hutch.core.names import ModelName
@@ -159,8 +159,7 @@ class CountBody(Wire):
             names.append("thinking.budget_tokens")
         if self.output_config and self.output_config.effort and self._think() is False:
             names.append("output_config.effort")
-        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
-        return {"X-Hutch-Ignored": shown} if names else {}
+        return ignored_header(names)
 
     def internal(self) -> GenerateRequest:
         """The request as Hutch knows it. Raises BadInput."""

@@ -11,6 +11,7 @@ from hutch.core.chat import Form, ResponseFormat
 from hutch.core.errors import BadInput, NotBuilt
 
 _MAX_CHOICES = 1000
+_MAX_NAMED = 8  # in an error
 
 
 class Constrained(Wire):
@@ -30,12 +31,12 @@ class Constrained(Wire):
         for kind in ("json", "regex", "choice", "grammar"):
             asked[f"guided_{kind}"] = kind, getattr(self, f"guided_{kind}")
         for kind, said in (self.structured_outputs or {}).items():
-            asked[f"structured_outputs.{kind}"] = kind, said
+            asked[f"structured_outputs.{ascii(kind[:40])[1:-1]}"] = kind, said
         given = {param: pair for param, pair in asked.items() if pair[1] not in (None, "", False)}
         free = self.response_format is None or self.response_format.get("type", "text") == "text"
         if len(given) + (not free) > 1:
             names = [*given, *([] if free else ["response_format"])]
-            raise BadInput(f"only one of {', '.join(names)} can be given", param=names[0])
+            raise BadInput(f"only one of {', '.join(names[:_MAX_NAMED])} can be given", param=names[0])
         for param, (kind, said) in given.items():
             if kind not in _READERS:
                 raise NotBuilt(

@@ -1,6 +1,5 @@
 """`/api/deployments`: what is deployed on this server, and changes of that."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -11,13 +10,12 @@ from hutch.api.ollama_wire import OLLAMA, error_line, line
 from hutch.api.route import Call, Route, Wire
 from hutch.api.stream import NDJSON, Stream, with_first
 from hutch.core.access import Action
-from hutch.core.errors import BadInput, NotFound
+from hutch.core.errors import BadInput
 from hutch.core.models import Progress
 from hutch.core.names import ModelName
 from hutch.core.reports import progress_json
 from hutch.formats import deployment as form
 from hutch.runtime.deployer import Deployer
-from hutch.store import deployments
 
 
 class DeploymentBody(Wire):
@@ -69,7 +67,7 @@ class Deployments:
 
     async def all(self, call: Call) -> Response:  # noqa: ARG002
         """All of them."""
-        return JSONResponse({"deployments": await asyncio.to_thread(self._deployer.told)})
+        return JSONResponse({"deployments": await self._deployer.told()})
 
     async def put(self, call: Call) -> Response:
         """Deploy a model on this port."""
@@ -89,18 +87,12 @@ class Deployments:
     async def rollback(self, call: Call) -> Response:
         """Go back to the deployment before."""
         body: StreamBody = call.body
-        record = await asyncio.to_thread(deployments.find, _port(call))
-        if record is None or record.before is None:
-            raise NotFound(
-                f"port {_port(call)} has no deployment to go back to", hint="See `hutch deploy list`."
-            )
-        before = record.before
-        return await _progress(self._deployer.apply(before.deployment, before.variant), stream=body.stream)
+        return await _progress(self._deployer.rollback(_port(call)), stream=body.stream)
 
 
 def _port(call: Call) -> int:
     text = call.request.path_params["port"]
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 65535):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535):
         raise BadInput("the path names no port", hint="Write /api/deployments/8080.")
     return int(text)
 

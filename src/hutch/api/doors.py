@@ -7,27 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import uvicorn
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hutch.api.openai_wire import OPENAI
 from hutch.core.errors import HutchError
 from hutch.places import Address
 
 _OPEN_WITHIN_S = 10.0
-
-
-class NoSuchDialect(HutchError):
-    """A path of OpenAI's API on a port that was told not to speak it."""
-
-    code = "not_found"
-    http_status = 404
-
-
-_CLOSED = NoSuchDialect(
-    "this port does not speak OpenAI's API",
-    hint="Its deployment says openai_compatible: false. Use /api here, or the server's own port.",
-)
+CLOSED = "hutch.closed"  # in the scope of a request to a path that its port does not have
 
 
 class DoorServer(uvicorn.Server):
@@ -39,26 +25,25 @@ class DoorServer(uvicorn.Server):
         yield
 
 
-class _Filter:
-    """Passes requests on, those to `/v1` only where this port speaks OpenAI's API."""
+class _Marked:
+    """Passes requests on. Where this port does not speak OpenAI's API, those to `/v1` are marked: the server refuses them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self.openai_compatible = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 404."""
+        """Pass the request on."""
         path = scope.get("path", "")
         if not self.openai_compatible and (path == "/v1" or path.startswith("/v1/")):
-            refusal = JSONResponse(OPENAI.error(_CLOSED), 404)
-            return await refusal(scope, receive, send)
-        return await self._app(scope, receive, send)
+            scope[CLOSED] = True
+        await self._app(scope, receive, send)
 
 
 @dataclass(slots=True)
 class _Door:
     listening: socket.socket
-    app: _Filter
+    app: _Marked
     server: DoorServer | None = None
     serving: asyncio.Task[None] | None = None
 
@@ -84,7 +69,7 @@ class Doors:
         if port in self._doors:
             return False
         address = Address(self._address.scheme, self._address.host, port)
-        self._doors[port] = _Door(self._listen(address), _Filter(self._app))
+        self._doors[port] = _Door(self._listen(address), _Marked(self._app))
         return True
 
     async def open(self, port: int, *, openai_compatible: bool) -> None:
@@ -102,7 +87,7 @@ class Doors:
                 await asyncio.sleep(0.01)
 
     async def close(self, port: int) -> None:
-        """Answer there no more; what is being answered is answered to its end."""
+        """Answer there no more. What is being answered has as long to end as when a server ends: then it is cut off."""
         door = self._doors.pop(port, None)
         if door is None:
             return

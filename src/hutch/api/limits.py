@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hutch.core.errors import BadInput
@@ -10,6 +10,8 @@ from hutch.core.errors import BadInput
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 256
 MAX_INPUTS = 4096
+MAX_TEXT_CHARS = 1 << 20  # to be taken apart in one request
+MAX_TOKENS = 1 << 20  # to be put together
 MAX_TOP_LOGPROBS = 20
 MAX_CHOICES = 128  # answers to one prompt
 MAX_ANSWERS = 4096  # to all prompts of a request
@@ -21,6 +23,7 @@ _MAX_SCHEMA_DEPTH = 32
 _MAX_REPEAT = 1000
 # Of a pattern or a grammar: what is escaped or in brackets, a count, or any one character.
 _PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{(\d*)(?:,(\d*))?\}|[^\s]", re.DOTALL)
+_PARTS_WITHOUT_BRACKETS = re.compile(r"\\.|\{(\d*)(?:,(\d*))?\}|[^\s]", re.DOTALL)
 _COUNTED = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 _EFFORTS: dict[str, bool | str] = {  # from the least to the most
     "none": False,
@@ -86,7 +89,7 @@ def _check_repeats(text: str, name: str) -> None:
         [1],
         1,
     )  # the most that anything in each open group, and in what was just read, is repeated
-    for part in _PARTS.finditer(text):
+    for part in _parts(text):
         if part.group() == "(":
             open_groups.append(1)
             item = 1
@@ -103,6 +106,16 @@ def _check_repeats(text: str, name: str) -> None:
                 f"{name}: repetitions inside of each other come to more than {_MAX_REPEAT * 10}", param=name
             )
         open_groups[-1] = max(open_groups[-1], item)
+
+
+def _parts(text: str) -> Iterator[re.Match[str]]:
+    """The parts, in one pass: behind a bracket that never ends, none ends, and so none is looked for."""
+    parts, at = _PARTS, 0
+    while part := parts.search(text, at):
+        if part.group() == "[":
+            parts = _PARTS_WITHOUT_BRACKETS
+        yield part
+        at = part.end()
 
 
 def checked_tools(tools: list[dict[str, Any]] | None) -> tuple[dict[str, Any], ...]:

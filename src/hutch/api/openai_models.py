@@ -102,10 +102,14 @@ def _model(model: StoredModel) -> JsonDict:
 
 def _texts(given: Any) -> tuple[str | tuple[int, ...], ...]:
     items = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
-    if not items or not all(items):
+    if not items:
         raise BadInput("input: it is empty", param="input")
     if len(items) > MAX_INPUTS:
         raise BadInput(f"input: more than {MAX_INPUTS} texts", param="input")
+    for index, item in enumerate(items):
+        if not item:
+            where = f"input.{index}" if len(items) > 1 else "input"
+            raise BadInput(f"{where}: it is empty", param="input")
     return tuple(item if isinstance(item, str) else checked_token_ids(item, "input") for item in items)
 
 

@@ -60,9 +60,11 @@ def choose_tools(
 def _allowed(tools: tuple[JsonDict, ...], allowed: Any) -> tuple[tuple[JsonDict, ...], str | None]:
     """Those of the tools that may be called. Raises BadInput."""
     named = allowed.get("tools") if isinstance(allowed, dict) else None
-    functions = [tool.get("function") for tool in named or () if isinstance(tool, dict)]
-    names = {function.get("name") for function in functions if isinstance(function, dict)}
-    if not names or not names <= {tool["function"]["name"] for tool in tools}:
+    listed = named if isinstance(named, list) else []
+    functions = [tool.get("function") for tool in listed if isinstance(tool, dict)]
+    names = [function.get("name") for function in functions if isinstance(function, dict)]
+    known = [tool["function"]["name"] for tool in tools]
+    if not names or any(name not in known for name in names):
         raise BadInput(
             "tool_choice: allowed_tools needs a mode and tools that are among the tools", param="tool_choice"
         )

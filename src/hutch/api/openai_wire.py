@@ -16,7 +16,7 @@ from hutch.api.limits import (
     checked_token_ids,
 )
 from hutch.api.openai_tools import callable_tools
-from hutch.api.route import Wire
+from hutch.api.route import Wire, ignored_header
 from hutch.core.chat import Form, GenerateRequest, Image, Message, Sampling, ToolCall, Usage
 from hutch.core.errors import BadInput, ContextExceeded, HutchError, NotBuilt, NotFound
 from hutch.core.names import ModelName
@@ -110,8 +110,7 @@ class OpenBody(Wire):
                     param=name,
                 )
         names = sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
-        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
-        return {"X-Hutch-Ignored": shown} if names else {}
+        return ignored_header(names)
 
 
 class SampledBody(Constrained, OpenBody):

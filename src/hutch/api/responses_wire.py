@@ -11,7 +11,7 @@ from hutch.api.images import MAX_IMAGES, checked_address
 from hutch.api.limits import MAX_MESSAGES, MAX_TOP_LOGPROBS, checked_effort, checked_schema, checked_tools
 from hutch.api.openai_tools import choose_tools
 from hutch.api.openai_wire import DEFAULTS, JsonDict, ranged
-from hutch.api.route import Wire
+from hutch.api.route import Wire, ignored_header
 from hutch.core.chat import GenerateRequest, Message, Sampling, ToolCall
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.core.names import ModelName
@@ -88,8 +88,7 @@ class ResponsesBody(Wire):
             if name in extra and extra[name] not in neutral:
                 raise NotBuilt(f"{name}: it is not supported", hint=f"Leave `{name}` out.", param=name)
         names = sorted(name for name in extra if name not in _BOOKKEEPING and name not in _NOT_BUILT)
-        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
-        return {"X-Hutch-Ignored": shown} if names else {}
+        return ignored_header(names)
 
     def items(self) -> list[JsonDict]:
         """What is said in this request, each with an id. Raises BadInput."""
@@ -102,7 +101,7 @@ class ResponsesBody(Wire):
             raise BadInput(
                 f"input: {f'more than {MAX_MESSAGES} items' if said else 'it is empty'}", param="input"
             )
-        return [{"type": "message", "id": new_id("msg"), **item} for item in said]
+        return [_identified(item, index) for index, item in enumerate(said)]
 
     def internal(self, items: Sequence[JsonDict]) -> GenerateRequest:
         """The request as Hutch knows it, for a whole conversation of items. Raises BadInput."""
@@ -159,6 +158,14 @@ class ResponsesBody(Wire):
 def new_id(kind: str) -> str:
     """A name that nothing else has."""
     return f"{kind}_{uuid.uuid4().hex}"
+
+
+def _identified(item: JsonDict, index: int) -> JsonDict:
+    """The item with a type and an id. Raises BadInput where it has another id than a text."""
+    name = item.get("id")
+    if name is not None and not isinstance(name, str):
+        raise BadInput(f"input.{index}.id: a text is needed", param=f"input.{index}.id")
+    return {"type": "message", **item, "id": name or new_id("msg")}
 
 
 def messages_of(items: Iterable[JsonDict]) -> tuple[Message, ...]:

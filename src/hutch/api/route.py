@@ -50,3 +50,9 @@ class Route:
     documented: bool = True
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)  # its parameters, and what each may say
     summary: str = ""
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """A header that tells which parameters of a body meant nothing; none where all did."""
+    shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
+    return {"X-Hutch-Ignored": shown} if names else {}

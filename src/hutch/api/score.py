@@ -1,5 +1,6 @@
 """`/v1/score`: how well texts match in pairs, in vLLM's words. By a reranker, or by the angle between two vectors."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
@@ -114,5 +115,9 @@ class Score:
         texts = tuple(dict.fromkeys(text for pair in pairs for text in pair))
         found = await self._backend.embed(EmbedRequest(name, texts, truncate=False), who)
         vectors = dict(zip(texts, found.vectors, strict=True))
-        products = (zip(vectors[left], vectors[right], strict=True) for left, right in pairs)
-        return [sum(a * b for a, b in product) for product in products], found.prompt_tokens
+
+        def products() -> list[float]:
+            both = (zip(vectors[left], vectors[right], strict=True) for left, right in pairs)
+            return [sum(a * b for a, b in numbers) for numbers in both]
+
+        return await asyncio.to_thread(products), found.prompt_tokens  # thousands of them take a second

@@ -22,14 +22,14 @@ from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hutch import __version__, app, config, files, places
-from hutch.api import ollama_cloud
+from hutch.api import ollama_cloud, starting
 from hutch.api.activity import Activity, Counted
 from hutch.api.anthropic_chat import AnthropicChat
 from hutch.api.catalog import CatalogTable
 from hutch.api.completions import Completions
 from hutch.api.connection import Connection
 from hutch.api.deployments import Deployments
-from hutch.api.doors import Doors
+from hutch.api.doors import CLOSED, Doors
 from hutch.api.gate import Gate, error_response
 from hutch.api.guard import Guard, origin_pattern
 from hutch.api.hardware import Hardware
@@ -47,10 +47,10 @@ from hutch.api.responses import Responses
 from hutch.api.route import Route
 from hutch.api.score import Score
 from hutch.api.service import Service
-from hutch.api.starting import deployed_before
+from hutch.api.tasks import Tasks
 from hutch.api.tokens import Tokens
 from hutch.core.backend import Backend
-from hutch.core.errors import Conflict, HutchError
+from hutch.core.errors import Conflict, HutchError, NotFound
 from hutch.metrics.counters import OTHER
 from hutch.places import Address
 from hutch.runtime import logs
@@ -74,6 +74,7 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *OllamaModels(parts.store, parts.backend, parts.settings.max_blob_gib << 30).routes(),
         *OpenAIModels(parts.backend, parts.store).routes(),
         *Rerank(parts.backend).routes(),
+        *Tasks(parts.backend).routes(),
         *Score(parts.backend).routes(),
         *Tokens(parts.backend).routes(),
         *CatalogTable(parts.store).routes(),
@@ -83,8 +84,14 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *ollama_cloud.routes(),
         *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
     )
-    service = Service(parts.store.root, activity, lambda: described(routes), lambda: deployer.not_ready)
-    return (*routes, *service.routes())
+    service = Service(
+        parts.store.root,
+        activity,
+        functools.cache(lambda: described(everything)),
+        lambda: deployer.deployed.is_ready,
+    )
+    everything = (*routes, *service.routes())
+    return everything
 
 
 def create_app(
@@ -102,7 +109,7 @@ def create_app(
     routed.router.redirect_slashes = isinstance(parts.authenticator, Open | Welcome)
     origins = origin_pattern(parts.settings.origins)
     guarded = Guard(
-        _Direct(routed),
+        _Direct(routed, gate),
         origins=origins,
         check_host=address.is_loopback,
         refused=lambda: watcher(OTHER, "guard", 403, "forbidden", 0.0),
@@ -121,8 +128,9 @@ class _Direct:
     Paths with parameters, and what there is no route for, are left to Starlette.
     """
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
         self._endpoints: dict[tuple[str, str], ASGIApp] = {
             (method, route.path): route.endpoint
             for route in app.routes
@@ -133,13 +141,17 @@ class _Direct:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         where = scope.get("method", ""), scope.get("path", "")
-        await self._endpoints.get(where, self._app)(scope, receive, send)
+        if CLOSED in scope:
+            await _closed(self._gate, Request(scope))(scope, receive, send)
+        else:
+            await self._endpoints.get(where, self._app)(scope, receive, send)
 
 
 def serve(address: Address, idle_exit_s: float | None = None) -> None:
     """Serve until told to stop, or until for `idle_exit_s` nobody was being answered and nothing was loaded."""
     settings = config.load()
     _configure_logging(is_debug=settings.debug)
+    places.models().mkdir(parents=True, exist_ok=True)
     sockets = [_listen(address)]
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, address, sockets, idle_exit_s))
@@ -156,7 +168,7 @@ async def _serve(
     configured = functools.partial(_configured, is_debug=parts.settings.debug)
     deployer.doors = doors = Doors(application, _listen, configured, address)
     server = _Server(parts.backend, activity, doors, configured(application))
-    tasks = [asyncio.create_task(deployed_before(parts, deployer))]
+    tasks = [starting.begin(parts, deployer)]
     if idle_exit_s:
         tasks.append(asyncio.create_task(_leave_when_idle(server, parts, deployer, idle_exit_s)))
     try:
@@ -229,7 +241,7 @@ async def _leave_when_idle(server: "_Server", parts: app.App, deployer: Deployer
     while True:
         await asyncio.sleep(min(1.0, idle_exit_s / 4))
         logs.trim_own(places.server_log())  # nobody else looks after the log of a server in the background
-        if parts.backend.running() or deployer.is_needed:
+        if parts.backend.running() or deployer.deployed.is_needed:
             activity.note()  # the time counts from the unload
         elif activity.idle_s > idle_exit_s:
             _log.info("nobody asked for anything for %.0f s: leaving", idle_exit_s)
@@ -298,6 +310,20 @@ async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Resp
         failure.http_status, failure.code = error.status_code, error.detail.lower().replace(" ", "_")
         return JSONResponse(OPENAI.error(failure), error.status_code, error.headers)
     return JSONResponse({"error": message}, error.status_code, error.headers)
+
+
+def _closed(gate: Gate, request: Request) -> Response:
+    """What a path answers that is not on this port; to who may not come in, no more than elsewhere."""
+    error: HutchError = NotFound(
+        "this port does not speak OpenAI's API",
+        hint="Its deployment says openai_compatible: false. Use /api here, or the server's own port.",
+    )
+    try:
+        gate.principal(request)
+    except HutchError as refusal:
+        error = refusal
+    gate.watcher(OTHER, OTHER, error.http_status, error.code, 0.0)
+    return error_response(OPENAI, error)
 
 
 def _configure_logging(*, is_debug: bool) -> None:

@@ -54,10 +54,10 @@ class Service:
         models: Path,
         activity: Activity,
         describe: Callable[[], dict[str, Any]],
-        not_ready: Callable[[], str],
+        is_deployed: Callable[[], bool],
     ) -> None:
         self._models = models
-        self._not_ready = not_ready
+        self._is_deployed = is_deployed
         self._activity = activity
         self._describe = describe
 
@@ -92,8 +92,8 @@ class Service:
         """Ready: the server is not leaving, what is deployed is served, and the model folder can be read, or made."""
         if self._activity.is_leaving:
             raise NotReady("the server is shutting down")
-        if why := self._not_ready():
-            raise NotReady(why, hint="See `hutch deploy list`.")
+        if not self._is_deployed():  # which of them, and why, is for those who may see deployments
+            raise NotReady("deployments are not ready", hint="See `hutch deploy list`.")
         try:
             async with asyncio.timeout(_PROBE_S):
                 is_usable = await asyncio.to_thread(_is_usable, self._models)
@@ -105,7 +105,7 @@ class Service:
 
     async def openapi(self, call: Call) -> Response:  # noqa: ARG002
         """The description of the API."""
-        return JSONResponse(self._describe())
+        return JSONResponse(await asyncio.to_thread(self._describe))
 
     async def docs(self, call: Call) -> Response:  # noqa: ARG002
         """The description of the API as a page; all that it loads comes from here."""

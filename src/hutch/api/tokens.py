@@ -1,7 +1,10 @@
 """`/tokenize`, `/detokenize`, `/apply-template` and `/tokenizer_info`: texts as tokens, and what a model is really sent."""
 
+import asyncio
+
 from starlette.responses import JSONResponse, Response
 
+from hutch.api.limits import MAX_TEXT_CHARS
 from hutch.api.openai_wire import OPENAI, OpenAIDialect
 from hutch.api.route import Call, Route
 from hutch.api.tokens_wire import DetokenizeBody, TemplateBody, TokenizeBody, numbered
@@ -58,12 +61,18 @@ class Tokens:
                 parse_special=body.parse_special is not False,
                 with_pieces=bool(body.with_pieces),
             )
-            tokens = numbered(found.ids, found.pieces) if body.with_pieces else found.ids
+            tokens = (
+                await asyncio.to_thread(numbered, found.ids, found.pieces) if body.with_pieces else found.ids
+            )
             return JSONResponse({"tokens": tokens}, headers=headers)
         text = body.prompt or ""
         if given == "messages":
             request = body.conversation(name.short)
             text = await self._backend.render(request, opens_answer=body.opens_answer)
+            if len(text) > MAX_TEXT_CHARS:
+                raise BadInput(
+                    f"messages: they come to more than {MAX_TEXT_CHARS:,} characters", param="messages"
+                )
         found = await self._backend.tokenizer.tokenize(
             name,
             text,

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import Field
 
-from hutch.api.limits import MAX_MESSAGES, checked_token_ids
+from hutch.api.limits import MAX_MESSAGES, MAX_TEXT_CHARS, MAX_TOKENS, checked_token_ids
 from hutch.api.openai_wire import ChatBody, ChatMessage, JsonDict
-from hutch.api.route import Wire
+from hutch.api.route import Wire, ignored_header
 from hutch.core.chat import GenerateRequest
 from hutch.core.errors import BadInput, NotBuilt
 
@@ -28,8 +28,7 @@ class ModelBody(Wire):
             if extra.get(name):
                 raise NotBuilt(f"{name}: it is not supported", hint=f"Leave `{name}` out.", param=name)
         names = sorted(name for name in extra if name not in _NOT_BUILT)
-        shown = ascii(", ".join(names)[:1000])[1:-1]  # a name may hold anything, a header may not
-        return {"X-Hutch-Ignored": shown} if names else {}
+        return ignored_header(names)
 
 
 class _Conversation(ModelBody):
@@ -72,11 +71,11 @@ class _Conversation(ModelBody):
 class TokenizeBody(_Conversation):
     """`POST /tokenize`: llama.cpp's with `content`, vLLM's with `prompt` or `messages`."""
 
-    content: str | None = None
+    content: str | None = Field(None, max_length=MAX_TEXT_CHARS)
     add_special: bool | None = None
     parse_special: bool | None = None
     with_pieces: bool | None = None
-    prompt: str | None = None
+    prompt: str | None = Field(None, max_length=MAX_TEXT_CHARS)
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
@@ -103,7 +102,7 @@ class TokenizeBody(_Conversation):
 class DetokenizeBody(ModelBody):
     """`POST /detokenize`."""
 
-    tokens: list[int]
+    tokens: list[int] = Field(max_length=MAX_TOKENS)
 
     def checked(self) -> tuple[int, ...]:
         """The tokens. Raises BadInput for numbers that are no tokens of any model."""

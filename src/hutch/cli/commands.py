@@ -7,6 +7,7 @@ from typing import NoReturn
 from hutch import places
 from hutch.cli.command import INSECURE, JSON, MODEL, PREFIX, Argument, Command, arg, flag
 from hutch.cli.management import MANAGEMENT
+from hutch.cli.task_table import TASK
 from hutch.core.errors import BadInput, NotBuilt
 
 _NO_WRAP = flag("--nowordwrap", help="do not wrap words to the next line")
@@ -211,6 +212,7 @@ COMMANDS = (
             flag("--json", help="print texts and figures as JSON"),
         ),
     ),
+    TASK,
     *MANAGEMENT,
     Command(
         "config",

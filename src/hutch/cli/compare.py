@@ -40,9 +40,11 @@ def compare(args: argparse.Namespace) -> None:
     if args.tokens < 1:
         raise BadInput("--tokens takes a number from 1 up")
     background.ensure()
-    server, models = HttpServer(), (args.first, args.second)
-    for model in models:
-        if "completion" not in (described(server, model).get("capabilities") or ()):
+    server = HttpServer()
+    first, second = described(server, args.first), described(server, args.second)
+    models = first[0], second[0]
+    for model, told in (first, second):
+        if "completion" not in (told.get("capabilities") or ()):
             raise BadInput(f"'{model}' writes no text", hint="Compare models that do.")
     prompts: Sequence[str] = args.prompts or PROMPTS
     answers = []

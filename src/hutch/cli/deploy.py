@@ -9,7 +9,7 @@ from typing import Any
 from hutch import places
 from hutch.cli import background, client, columns, http, models, plain, progress, side
 from hutch.core.deployment import Deployment
-from hutch.core.errors import BadInput, NotFound, Unreachable
+from hutch.core.errors import BadInput, Damaged, NotFound, Unreachable
 from hutch.core.names import ModelName
 from hutch.formats import deployment as form
 from hutch.store import deployments
@@ -27,16 +27,15 @@ def deploy(args: argparse.Namespace) -> None:
 
 def records() -> list[Told]:
     """What `/api/deployments` would tell of what is on record."""
-    return [_told(record) for record in deployments.read_all()]
+    return [_told(port, found) for port, found in deployments.read_all().items()]
 
 
-def _told(record: deployments.Record) -> Told:
-    now, before = record.now, record.before
-    return (
-        {"port": record.port, "model": now.deployment.model.short, "state": "stopped"}
-        | now.as_json()
-        | {"problem": "", "before": before.as_json() if before else None, "recorded": True}
-    )
+def _told(port: int, found: deployments.Record | Damaged) -> Told:
+    if isinstance(found, Damaged):
+        told = deployments.row(port, None, None, "failed", f"{found.message}. {found.hint}")
+    else:
+        told = deployments.row(port, found.now, found, "stopped", "")
+    return told | {"recorded": True}
 
 
 def _known() -> list[Told]:
@@ -52,7 +51,7 @@ def _apply(args: argparse.Namespace) -> None:
     wanted = _read([Path(name).expanduser() for name in args.config], known)
     now = next((each for each in known if each["port"] == wanted.port), None)
     about = _about(wanted.model)
-    changes = list(_changes(now["document"] if now else {}, form.document_of(wanted)))
+    changes = list(_changes((now["document"] if now else None) or {}, form.document_of(wanted)))
     is_needed = bool(changes) or now is None or now["state"] != "ready" or _is_stale(now)
     report: Told = {
         "port": wanted.port,
@@ -122,7 +121,7 @@ def _finish(args: argparse.Namespace, report: Told, wanted: Deployment, *, is_ne
 
 def _url(port: int) -> str:
     address = places.server_address().for_client
-    return f"{address.scheme}://{address.host}:{port}"
+    return places.Address(address.scheme, address.host, port).url
 
 
 def _read(paths: Iterable[Path], known: list[Told]) -> Deployment:
@@ -141,7 +140,7 @@ def _read(paths: Iterable[Path], known: list[Told]) -> Deployment:
         document |= said
         lines |= form.lines_of(data, label)
     if "performance" in document and "deployment" not in document:
-        if len(known) != 1:
+        if len(known) != 1 or known[0]["document"] is None:
             raise BadInput(
                 "the file has no 'deployment', and there is not exactly one to change",
                 hint="Give both: hutch deploy --config production.json --config performance.json",
@@ -197,7 +196,7 @@ def _list(args: argparse.Namespace) -> None:
             str(each["port"]),
             each["model"],
             each["state"],
-            "yes" if each["document"]["deployment"]["api"]["openai_compatible"] else "no",
+            _speaks_openai(each["document"]),
             columns.human_time(each["applied_at"]) if each["applied_at"] else "with the server",
         )
         for each in known
@@ -208,6 +207,12 @@ def _list(args: argparse.Namespace) -> None:
             plain.out(f"port {each['port']}: {each['problem']}")
 
 
+def _speaks_openai(document: Told | None) -> str:
+    if document is None:
+        return "?"
+    return "yes" if document["deployment"]["api"]["openai_compatible"] else "no"
+
+
 def _remove(args: argparse.Namespace) -> None:
     port = _port(args)
     try:
@@ -215,7 +220,7 @@ def _remove(args: argparse.Namespace) -> None:
     except Unreachable:
         if not side.is_here():
             raise
-        if deployments.find(port) is None:
+        if not deployments.is_kept(port):
             raise NotFound(f"nothing is deployed on port {port}", hint="See `hutch deploy list`.") from None
         deployments.forget(port)
     print(f"removed the deployment on port {port}")

@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple
 import hutch
 from hutch import config, places
 from hutch.cli import columns, plain, side
-from hutch.core.errors import HutchError, Unreachable
+from hutch.core.errors import FormatError, HutchError, Unreachable
 from hutch.runtime import machine
-from hutch.store import installed, layout, listing, sweep
+from hutch.store import installed, layout, listing, manifests, sweep
+from hutch.store.blobs import Blobs
 from hutch.store.local import local_catalog
 
 _LITTLE_DISK_BYTES = 2 * 10**9
@@ -63,7 +64,12 @@ def _versions() -> Iterator[Check]:
 
 
 def _folders() -> Iterator[Check]:
-    for name, folder in (("home", places.home()), ("model folder", places.models())):
+    for name, of in (("home", places.home), ("model folder", places.models)):
+        try:
+            folder = of()
+        except HutchError as error:
+            yield Check(name, "fail", error.message, error.hint)
+            continue
         there = next(each for each in (folder, *folder.parents) if each.exists())
         if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
             setting = "HUTCH_HOME" if name == "home" else "HUTCH_MODELS"
@@ -147,18 +153,42 @@ def _server() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    found = listing.read(places.models())
+    try:
+        found = listing.read(places.models())
+    except HutchError as error:
+        yield Check("models", "fail", error.message, error.hint)
+        return
     yield Check("models", "ok", f"{len(found.models)} in {places.models()}")
     for problem in found.broken:
         yield Check(
             "manifest", "fail", problem.message, problem.hint or "Remove the file, then pull the model."
         )
+    yield from _missing()
     stale = _stale(layout.blobs_folder(places.models()))
     if stale:
         size = columns.human_size(sum(file.stat().st_size for file in stale))
         yield Check(
             "downloads", "warn", f"{len(stale)} left unfinished a day ago or longer, {size}", "hutch prune"
         )
+
+
+def _missing() -> Iterator[Check]:
+    """The models whose files are not all there, or are of another size."""
+    root = places.models()
+    blobs = Blobs(root)
+    for name in manifests.names(root):
+        try:
+            manifest = manifests.read(root, name)
+        except FormatError:
+            continue  # which was told
+        wrong = [
+            each.digest
+            for each in (manifest.config, *manifest.layers)
+            if blobs.size_bytes(each.digest) != each.size_bytes
+        ]
+        if wrong:
+            what = f"{name.short}: {wrong[0]} is missing or has another size"
+            yield Check("files of a model", "fail", what, f"Fetch it again: hutch pull {name.short}")
 
 
 def _stale(folder: Path) -> list[Path]:

@@ -52,6 +52,8 @@ def _dispatch(words: list[str]) -> int:
         words = foundry.translated(words)
     command = commands.find(words[0])
     args = commands.parse(command, words[1:])
+    if places.first_set(*places.CLIENT_VARIABLES["HOST"]) and (remark := places.server_address().remark):
+        plain.err(f"Warning: {remark}")
     return side.here(getattr(args, "run", command.run), args) or 0
 
 

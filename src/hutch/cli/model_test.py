@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -71,16 +72,17 @@ def test(args: argparse.Namespace) -> int:
         )
     if args.picture and not args.benchmark:
         raise BadInput("--picture is for --benchmark", hint="Give both.")
+    place = _picture_place(args) if args.benchmark else None  # before a minute of work
     report = {"model": args.model} | (_embedded(args.model) if is_embedding else _answered(args.model))
     if not args.json:
         plain.out(f"{'pass' if report['passed'] else 'fail'}: {report['told']}")
-    if args.benchmark and report["passed"]:
+    if place and report["passed"]:
         report["benchmark"] = _benchmark(args.model, about)
-        picture = _drawn(args, report["benchmark"])
-        report["picture"] = str(picture)
+        place.write_text(svg(report["benchmark"]), encoding="utf-8")
+        report["picture"] = str(place)
         if not args.json:
             _show(report["benchmark"])
-            plain.out(f"picture: {picture}")
+            plain.out(f"picture: {place}")
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     return 0 if report["passed"] else HutchError.exit_code
@@ -167,8 +169,9 @@ def _loaded(name: str) -> Json:
     """What `/api/ps` tells of it, or of the variant that a deployment loads in its place."""
     wanted = ModelName.parse(name)
     deployed = http.ask("GET", "/api/deployments")["deployments"]
-    variants = [each["variant"] for each in deployed if wanted.same_as(ModelName.parse(each["model"]))]
-    names = (wanted, *(ModelName.parse(variant) for variant in variants if variant))
+    replaced = [each for each in deployed if each["variant"]]
+    variants = [each["variant"] for each in replaced if wanted.same_as(ModelName.parse(each["model"]))]
+    names = (wanted, *(ModelName.parse(variant) for variant in variants))
     for row in http.ask("GET", "/api/ps")["models"]:
         if any(ModelName.parse(row["name"]).same_as(each) for each in names):
             return dict(row)
@@ -246,13 +249,18 @@ def _show(found: Json) -> None:
         plain.out(f"left out, because it would take too long: {counts} at once")
 
 
-def _drawn(args: argparse.Namespace, found: Json) -> Path:
+def _picture_place(args: argparse.Namespace) -> Path:
+    """Where the picture goes. Raises BadInput where none can be written."""
     slug = args.model.replace("/", "-").replace(":", "-")
     path = (
         Path(args.picture).expanduser()
         if args.picture
         else places.home() / "benchmarks" / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}.svg"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(svg(found), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path.parent}: {error.strerror}", hint="Name another --picture.") from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadInput(f"{path} cannot be written", hint="Name another --picture.")
     return path

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hutch import places
-from hutch.cli import answer, background, progress, repl
+from hutch.cli import answer, background, http, progress, repl
 from hutch.cli.client import HttpServer, Server
 from hutch.cli.session import Session, read_think
 from hutch.core.durations import parse_duration_s
 from hutch.core.errors import BadInput, NotFound
+from hutch.core.names import DEFAULT_TAG, ModelName
 from hutch.core.options import parse_option
 
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     prompt = " ".join(part for part in (piped, *args.prompt) if part)
     background.ensure()
-    told = described(session.server, args.model, insecure=args.insecure)
+    session.model, told = described(session.server, args.model, insecure=args.insecure)
     session.capabilities = told.get("capabilities") or ()
     if "embedding" in session.capabilities and "completion" not in session.capabilities:
         embed(session, prompt)
@@ -49,13 +50,41 @@ def run(args: argparse.Namespace) -> None:
         repl.talk(session)
 
 
-def described(server: Server, model: str, *, insecure: bool = False) -> dict[str, Any]:
-    """What `/api/show` tells about a model, which is pulled first where it is absent."""
+def described(server: Server, model: str, *, insecure: bool = False) -> tuple[str, dict[str, Any]]:
+    """The name by which a model is there, and what `/api/show` tells about it.
+
+    It is pulled first where it is there under none of the catalog's names for it.
+    """
     try:
-        return server.ask("/api/show", {"model": model})
+        return model, server.ask("/api/show", {"model": model})
     except NotFound:
-        progress.show(server.stream("/api/pull", {"model": model, "insecure": insecure}))
-    return server.ask("/api/show", {"model": model})
+        name = _installed(ModelName.parse(model))
+        if not name:
+            name = model
+            progress.show(server.stream("/api/pull", {"model": model, "insecure": insecure}))
+    return name, server.ask("/api/show", {"model": name})
+
+
+def _installed(wanted: ModelName) -> str:
+    """The name by which what the catalog has under this name is there; "" where it is not."""
+    try:
+        models = http.ask("GET", "/api/catalog")["models"]
+    except NotFound:  # a server of Ollama's
+        return ""
+    for each in models:
+        known = [ModelName.parse(name) for name in (each["name"], *each["aliases"])]
+        if each["installed"] and any(name.same_as(wanted) for name in known):
+            return str(each["installed"][0])
+        for variant in each["variants"]:
+            tagged = (_with_tag(name, variant["tag"]) for name in known)
+            if variant["installed"] and any(name.same_as(wanted) for name in tagged):
+                return str(variant["installed"][0])
+    return ""
+
+
+def _with_tag(name: ModelName, tag: str) -> ModelName:
+    """The name of a variant."""
+    return name._replace(tag=tag if name.tag == DEFAULT_TAG else f"{name.tag}-{tag}")
 
 
 def embed(session: Session, text: str) -> None:

@@ -5,7 +5,7 @@ import importlib
 
 from hutch import places
 from hutch.cli import side
-from hutch.core.errors import Conflict, HutchError
+from hutch.core.errors import BadInput, Conflict, HutchError
 
 _LOOK_WITHIN_S = 2.0
 
@@ -13,6 +13,8 @@ _LOOK_WITHIN_S = 2.0
 def serve(args: argparse.Namespace) -> None:
     """Serve until told to stop. Flags beat the environment."""
     address = places.Address.parse(args.host) if args.host else places.server_address()
+    if args.host and address.remark:
+        raise BadInput(f"--host: {address.remark.partition(',')[0]}", hint="Write host:port.")
     try:
         importlib.import_module("hutch.api.server").serve(address, idle_exit_s=args.idle_exit)
     except Conflict as error:  # the address is taken

@@ -35,7 +35,9 @@ def parse_keep_alive_s(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         kind = _GO_TYPES.get(type(value), "object")
-        raise BadInput(f"Unsupported type: '{kind}'", hint="keep_alive is a duration.", param="keep_alive")
+        raise BadInput(
+            f"Unsupported type: '{kind}' for keep_alive", hint="keep_alive is a duration.", param="keep_alive"
+        )
     try:
         seconds = parse_duration_s(value) if isinstance(value, str) else float(value)
     except OverflowError:  # an integer that no float can hold

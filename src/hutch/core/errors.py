@@ -3,6 +3,7 @@
 HutchError                                                  500  exit 1
   BadInput          a request, name, file or Modelfile      400  exit 2
     FormatError     bytes that are not what they claim
+      Damaged       a file of this server's own             500  exit 2
     NotBuilt        a documented field that Hutch lacks
     Unsuited        a model that cannot do what is asked
     ContextExceeded a prompt longer than the context
@@ -15,6 +16,7 @@ HutchError                                                  500  exit 1
   NoRoom            disk or memory does not suffice         507  exit 6
   SourceFailed      a place to pull from did not deliver    502  exit 7
   EngineFailed      a worker died, or cannot load           502  exit 8
+  Unanswered        a model's answer is not a whole one     422  exit 1
   Busy              the queue is full                       503  exit 9
     TooLate         it could not begin by its deadline      503  exit 9
     OverLimit       this key has used up its minute         429  exit 9
@@ -51,6 +53,13 @@ class FormatError(BadInput):
     """A file's bytes are not what they claim to be."""
 
     code = "bad_format"
+
+
+class Damaged(FormatError):
+    """A file that the server keeps, or is given by who runs it, cannot be read: no fault of whoever asks."""
+
+    code = "damaged"
+    http_status = 500
 
 
 class NotBuilt(BadInput):
@@ -141,6 +150,13 @@ class EngineFailed(HutchError):
     code = "engine_failed"
     http_status = 502
     exit_code = 8
+
+
+class Unanswered(HutchError):
+    """The model wrote, and what it wrote is no whole answer."""
+
+    code = "unanswered"
+    http_status = 422
 
 
 class Busy(HutchError):

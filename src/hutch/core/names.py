@@ -56,8 +56,18 @@ class ModelName(NamedTuple):
             text = f"{self.host}/{text}"
         return text
 
+    @property
+    def typed(self) -> str:
+        """The short name as people type it: without the tag `latest`."""
+        return self.short.removesuffix(f":{DEFAULT_TAG}")
+
+    @property
+    def folded(self) -> "ModelName":
+        """What all spellings of the name have in common: names keep their case and ignore it in comparison."""
+        return ModelName(*(part.lower() for part in self))
+
     def same_as(self, other: "ModelName") -> bool:
-        """Whether both name one model: names keep their case and ignore it in comparison."""
+        """Whether both name one model."""
         return all(a.lower() == b.lower() for a, b in zip(self, other, strict=True))
 
 

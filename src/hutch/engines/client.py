@@ -20,6 +20,7 @@ _DIED = "the model's worker ended before the answer did"
 _HINT = "Send the request again; `hutch logs MODEL` tells why the worker ended."
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_EVENT_BYTES = 16 << 20
+_MAX_REPLY_BYTES = 1 << 30  # the vectors of thousands of texts come in one
 _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
 _PAUSE_S = 0.025  # no eye sees steps so small
 _NUM_AT_ONCE = (
@@ -158,10 +159,12 @@ class _Exchange(asyncio.Protocol):
         return data
 
     async def read_all(self) -> bytes:
-        """The whole body."""
+        """The whole body. Raises EngineFailed where it does not end in time to be held."""
         data = bytearray()
         while piece := await self.read():
             data += piece
+            if len(data) > _MAX_REPLY_BYTES:
+                raise EngineFailed("the model's worker sent a reply without an end", hint=_HINT)
         return bytes(data)
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class Endpoint:
 class LaunchPlan:
     """Everything that a worker needs to know. `num_ctx` is the context of one slot, in tokens.
 
-    `weights` is a GGUF file, or for the engine onnx the folder in which the model's files are laid out.
+    `weights` is a GGUF file, or for the engine onnx the folder in which the model's files are laid out, unless `is_bert`.
     """
 
     weights: str
@@ -64,6 +64,7 @@ class LaunchPlan:
         str, ...
     ] = ()  # ONNX Runtime's execution providers in the order to try, as `openvino:npu` or `cpu`; none: the CPU's
     runner: str = ""  # which library runs an ONNX folder: onnxruntime or onnxruntime-genai
+    is_bert: bool = False  # for the engine onnx: `weights` is the GGUF file of a BERT of floats
     hardware: tuple[str, ...] = ()  # the preference that this plan was made for
 
     @property

@@ -35,6 +35,12 @@ ENGINE_DEFAULTS = Sampling(
 # llama-server's probabilities have 32 bits: what is less likely has the probability 0 there, and no logarithm.
 _LEAST_LOGPROB = -104.0
 
+# llguidance lets any white space stand between the signs of JSON, and a small model may write nothing else to the end of
+# its answer. So JSON is written in one line, as OpenAI's is.
+_IN_A_LINE: Mapping[str, Any] = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+}
+
 CHAT_PATH = "/v1/chat/completions"  # the engine renders the file's template, and parses the answer by it
 RENDER_PATH = "/apply-template"  # the engine renders the file's template, and no more
 TEXT_PATH = "/completion"  # the prompt goes in as it stands
@@ -60,7 +66,8 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
     elif request.response_format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.response_format is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": request.response_format}}
+        schema = {**_IN_A_LINE, **request.response_format}
+        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
     return body
 
 
@@ -86,7 +93,7 @@ def completion_body(
         body["grammar"] = request.response_format.grammar
     elif request.response_format is not None:
         schema = {"type": "object"} if request.response_format == "json" else request.response_format
-        body["json_schema"] = schema
+        body["json_schema"] = {**_IN_A_LINE, **schema}
     return body
 
 
@@ -227,3 +234,8 @@ def _usage(timings: Mapping[str, Any]) -> Usage:
         prompt_s=timings.get("prompt_ms", 0.0) / 1000,
         decode_s=timings.get("predicted_ms", 0.0) / 1000,
     )
+
+
+def piece_bytes(piece: str | Sequence[int]) -> bytes:
+    """A token's piece as llama-server writes it: a text, or where it is no whole character its bytes."""
+    return piece.encode() if isinstance(piece, str) else bytes(piece)

@@ -14,6 +14,7 @@ from hutch.core.deployment import DEFAULT_PORT, Deployment
 from hutch.core.errors import BadInput
 from hutch.core.hardware import parse_hardware
 from hutch.core.names import ModelName
+from hutch.core.sizes import whole_size
 
 MAX_BYTES = 1 << 20
 _MAX_SHOWN = 8
@@ -45,8 +46,8 @@ def _size(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError('write a size, such as "4GB"')  # noqa: TRY004 - pydantic takes no TypeError
     try:
-        return int(_SIZE.validate_python(value))
-    except ValidationError as error:
+        return int(_SIZE.validate_python(whole_size(value)))
+    except ValueError as error:
         raise ValueError(f'{str(value)[:40]!r} is no size; write one such as "4GB" or "512MiB"') from error
 
 

@@ -21,6 +21,7 @@ _BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _BYTE_TOKEN_TYPE = 6
 _NO_TOKEN = (-1, (1 << 32) - 1)  # how converters write "there is no such token"
 
+_NO_VOCABULARY = ("none", "no_vocab")  # what models of something else than text say
 _TEXTS = (
     "general.type",
     "general.name",
@@ -82,6 +83,14 @@ def _check_hyperparameters(metadata: Mapping[str, Any]) -> None:
     for name in _PER_LAYER:
         if (key := f"{architecture}.{name}") in metadata:
             _check_per_layer(key, metadata[key])
+
+
+def check_has_tokenizer(metadata: Mapping[str, Any]) -> None:
+    """Raise FormatError for a model without what turns text into tokens: llama.cpp would refuse it when it is loaded."""
+    kind = metadata.get("tokenizer.ggml.model")
+    if kind is None or (kind not in _NO_VOCABULARY and "tokenizer.ggml.tokens" not in metadata):
+        key = "tokenizer.ggml.model" if kind is None else "tokenizer.ggml.tokens"
+        raise FormatError(f"the file has no tokenizer: {key} is missing", hint=_HINT)
 
 
 def _check_integer(key: str, value: object, low: int, high: int) -> None:

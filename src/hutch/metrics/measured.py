@@ -1,7 +1,7 @@
 """A backend whose answers are counted and timed on their way through."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -23,12 +23,22 @@ from hutch.core.names import ModelName
 from hutch.metrics.counters import Counters
 
 
-class MeasuredBackend:
-    """Hands everything on to `backend`, and what is to be counted to `counters`."""
+def _itself(name: ModelName) -> ModelName:
+    return name
 
-    def __init__(self, backend: Backend, counters: Counters) -> None:
+
+class MeasuredBackend:
+    """Hands everything on to `backend`, and what is to be counted to `counters`.
+
+    A model counts under the name of what is loaded for it (`loaded_as`), as the figures of its worker do.
+    """
+
+    def __init__(
+        self, backend: Backend, counters: Counters, loaded_as: Callable[[ModelName], ModelName] = _itself
+    ) -> None:
         self._backend = backend
         self._counters = counters
+        self._loaded_as = loaded_as
         self.tokenizer = backend.tokenizer
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
@@ -50,7 +60,7 @@ class MeasuredBackend:
                         self._ended(request, chunk.finish_reason, clock() - began, usage)
                     elif choice is None:
                         now = clock()
-                        label = self._counters.label(request.model)
+                        label = self._label(request.model)
                         gaps = self._counters.first_token(label, now - began)
                         open_choices[chunk.choice] = _Choice(now, gaps)
                     else:
@@ -72,13 +82,13 @@ class MeasuredBackend:
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors."""
         found = await self._backend.embed(request, who)
-        self._counters.read(self._counters.label(request.model), "embed", found.prompt_tokens)
+        self._counters.read(self._label(request.model), "embed", found.prompt_tokens)
         return found
 
     async def rerank(self, request: RerankRequest, who: Principal) -> Ranking:
         """Put documents in the order in which they answer a query."""
         found = await self._backend.rerank(request, who)
-        self._counters.read(self._counters.label(request.model), "rerank", found.prompt_tokens)
+        self._counters.read(self._label(request.model), "rerank", found.prompt_tokens)
         return found
 
     async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
@@ -101,8 +111,11 @@ class MeasuredBackend:
         """End every worker."""
         await self._backend.close()
 
+    def _label(self, name: ModelName) -> str:
+        return self._counters.label(self._loaded_as(name))
+
     def _ended(self, request: GenerateRequest, end: str, took_s: float, usage: Usage) -> None:
-        self._counters.answer_ended(self._counters.label(request.model), end, took_s, usage)
+        self._counters.answer_ended(self._label(request.model), end, took_s, usage)
 
 
 class _Choice:

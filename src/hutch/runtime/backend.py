@@ -25,8 +25,9 @@ from hutch.core.names import ModelName
 from hutch.engines.client import WorkerGone
 from hutch.runtime.answering import rendered
 from hutch.runtime.conversation import closed_job, conversation, job_for, shortened
-from hutch.runtime.embedding import embed_texts, word_piece
+from hutch.runtime.embedding import BatchExceeded, embed_texts, word_piece
 from hutch.runtime.held import held_tokens
+from hutch.runtime.launch import batch_for, max_embedded
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.pictures import readable
@@ -87,7 +88,19 @@ class LocalBackend:
             return await rendered(worker.client, job)
 
     async def embed(self, request: EmbedRequest, who: Principal, *, waits: bool = True) -> Embeddings:
-        """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not."""
+        """Turn texts into vectors, in one call of the worker. Raises Busy where the model must wait and may not.
+
+        A model that was not made for it is loaded with a larger batch where a text needs that, and keeps it.
+        """
+        began = time.monotonic()
+        try:
+            result = await self._embedded(request, who, waits=waits)
+        except BatchExceeded as error:
+            load = replace(request.load, num_batch=batch_for(error.num_tokens))
+            result = await self._embedded(replace(request, load=load), who, waits=waits)
+        return replace(result, total_s=time.monotonic() - began)
+
+    async def _embedded(self, request: EmbedRequest, who: Principal, *, waits: bool) -> Embeddings:
         began = time.monotonic()
         use = self._scheduler.use(request.model, request.load, request.keep_alive_s, waits=waits)
         async with use as (loaded, load_s):
@@ -103,9 +116,13 @@ class LocalBackend:
 
             async def ask(worker: Worker) -> tuple[tuple[tuple[float, ...], ...], int]:
                 plan = worker.plan
-                is_gguf = plan.engine == "llama.cpp"
-                words = await asyncio.to_thread(word_piece, plan.weights) if is_gguf else None
-                return await embed_texts(worker.client, request, min(plan.num_ctx, plan.num_ubatch), words)
+                words = (
+                    await asyncio.to_thread(word_piece, plan.weights)
+                    if not loaded.voice.model.files
+                    else None
+                )
+                longest = min(plan.num_ctx, max(plan.num_ubatch, max_embedded(plan.num_ctx)))
+                return await embed_texts(worker.client, request, longest, words, num_ubatch=plan.num_ubatch)
 
             vectors, tokens = await self._one_call(loaded, who, ask)
             return Embeddings(vectors, tokens, load_s, time.monotonic() - began)

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from hutch.core.access import Principal
 from hutch.core.backend import Backend
@@ -16,11 +16,13 @@ from hutch.core.errors import Conflict, EngineFailed, HutchError, NotFound, Roll
 from hutch.core.models import Model, Progress
 from hutch.core.names import ModelName
 from hutch.formats import headers
+from hutch.runtime.deployed import Deployed, contradicts, share, terms_of
 from hutch.runtime.scheduler import Library
-from hutch.runtime.terms import NONE, Terms, TermsTable
+from hutch.runtime.terms import NONE, TermsTable
 from hutch.store import deployments
-from hutch.store.deployments import Record, Recorded
+from hutch.store.deployments import Recorded
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _PRINCIPAL = Principal("deployment")
 _ANSWER_WITHIN_S = 120.0
@@ -54,169 +56,163 @@ class NoDoors:
 
 
 class Deployer:
-    """What is deployed on this server. One change at a time."""
+    """Changes what is deployed on this server. One change at a time."""
 
     def __init__(self, backend: Backend, library: Library, terms: TermsTable) -> None:
         self.doors: Doors = NoDoors()  # until a server listens
-        self.pending: set[str] = set()  # what a starting server still waits for, and what failed
+        self.deployed = Deployed()
         self._backend = backend
         self._library = library
         self._terms = terms
         self._changing = asyncio.Lock()
-        self._serving: dict[int, Recorded] = {}
-        self._problems: dict[int, str] = {}
 
-    def told(self) -> list[dict[str, Any]]:
+    async def told(self) -> list[dict[str, Any]]:
         """All of them, as the API has it."""
-        rows = {record.port: record for record in deployments.read_all()}
-        told = []
-        for port in sorted({*rows, *self._serving, *self._problems}):
-            recorded = self._serving.get(port) or rows[port].now
-            problem = _absence(self._library, recorded) or self._problems.get(port, "")
-            state = "failed" if problem else "ready" if port in self._serving else "starting"
-            before = rows[port].before if port in rows else None
-            told.append(
-                {"port": port, "model": recorded.deployment.model.short, "state": state}
-                | recorded.as_json()
-                | {
-                    "problem": problem,
-                    "before": before.as_json() if before else None,
-                    "recorded": port in rows,
-                }
-            )
-        return told
+        on_record = await asyncio.to_thread(deployments.read_all)
+        return self.deployed.rows(on_record, partial(_absence, self._library))
 
     async def apply(
-        self, deployment: Deployment, variant: ModelName | None, *, is_new: bool = True
+        self, deployment: Deployment, variant: ModelName | None
     ) -> AsyncGenerator[Progress, None]:
-        """Put one into effect. Raises RolledBack where it did not become ready, and then all is as before.
+        """Put one into effect. Raises RolledBack where it did not become ready, and then all is as before."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        async with self._alone(), aclosing(self._put(Recorded(deployment, variant, now))) as steps:
+            async for step in steps:
+                yield step
 
-        One that is not new waits for its turn, and is not put on record.
-        """
-        async with self._alone() if is_new else self._changing:
-            self._check(deployment, variant)
-            port = deployment.port
-            before = self._serving.get(port)
-            is_new_port = self.doors.reserve(port)
-            recorded = Recorded(deployment, variant, datetime.now(UTC).isoformat(timespec="seconds"))
-            try:
-                yield Progress(f"loading {deployment.model.short}")
-                self._agree(recorded, Terms.of(deployment, variant))
-                await self._backend.load(deployment.model, LoadOptions(), None)
-                yield Progress("asking it")
-                opened = await asyncio.to_thread(self._library.open, variant or deployment.model)
-                await _ask(self._backend, deployment.model, opened)
-                await self.doors.open(port, openai_compatible=deployment.openai_compatible)
-                if is_new:
-                    old = await asyncio.to_thread(deployments.find, port)
-                    await asyncio.to_thread(deployments.keep, Record(recorded, _before(recorded, old)))
-            except BaseException as error:
-                await asyncio.shield(self._undo(recorded, before, is_new_port=is_new_port))
-                if not isinstance(error, HutchError | OSError | TimeoutError):
-                    raise
-                raise _rolled_back(error, before) from error
-            self._serving[port] = recorded
-            self._problems.pop(port, None)
-            if before and not before.deployment.model.same_as(deployment.model):
-                await self._let_go(before)
-            yield Progress("success")
+    async def rollback(self, port: int) -> AsyncGenerator[Progress, None]:
+        """Put the one into effect that was there before. Raises NotFound, and what `apply` raises."""
+        async with self._alone():
+            record = await asyncio.to_thread(deployments.find, port)
+            if record is None or record.before is None:
+                raise NotFound(
+                    f"port {port} has no deployment to go back to", hint="See `hutch deploy list`."
+                )
+            before = record.before._replace(applied_at=datetime.now(UTC).isoformat(timespec="seconds"))
+            async with aclosing(self._put(before)) as steps:
+                async for step in steps:
+                    yield step
 
     async def remove(self, port: int) -> None:
         """End one, and forget it. Raises NotFound."""
         async with self._alone():
-            record = await asyncio.to_thread(deployments.find, port)
-            serving = self._serving.pop(port, None)
-            if record is None and serving is None:
+            is_recorded = await asyncio.to_thread(deployments.is_kept, port)
+            if not is_recorded and not self.deployed.knows(port):
                 raise NotFound(f"nothing is deployed on port {port}", hint="See `hutch deploy list`.")
-            await asyncio.to_thread(deployments.forget, port)
-            self._problems.pop(port, None)
-            await self.doors.close(port)
-            if serving:
-                await self._let_go(serving)
+            await _to_its_end(self._end(port))
 
-    async def restore(self, recorded: Recorded, *, is_recorded: bool = True) -> None:
-        """Serve again what was deployed when the server ended. A failure is logged, and told by `told`."""
-        deployment = recorded.deployment
+    async def restore(self, recorded: Recorded) -> None:
+        """Serve what is expected on a port. A failure is logged, and told by `told`."""
         try:
-            steps = self.apply(deployment, recorded.variant, is_new=False)
-            async with aclosing(steps):
-                async for step in steps:
-                    _log.info("deployment on port %d: %s", deployment.port, step.status)
-            if is_recorded:
-                self._serving[deployment.port] = recorded
+            async with self._changing:
+                if not self.deployed.is_awaited(recorded.port):
+                    return
+                async with aclosing(self._put(recorded, is_new=False)) as steps:
+                    async for step in steps:
+                        _log.info("deployment on port %d: %s", recorded.port, step.status)
         except HutchError as error:
-            self.failed(deployment.port, error.message)
-
-    def failed(self, port: int, why: str) -> None:
-        """Keep that a deployment is not served, and why."""
-        self._problems[port] = why
-        _log.error("the deployment on port %d is not ready: %s", port, why)
-
-    @property
-    def not_ready(self) -> str:
-        """Why the server is not ready; "" where it is."""
-        waiting = ", ".join(sorted(self.pending))
-        failed = "; ".join(f"port {port}: {why}" for port, why in sorted(self._problems.items()))
-        return f"waiting for {waiting}" if waiting else failed
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether something is deployed, or about to be."""
-        return bool(self._serving or self.pending)
+            self.deployed.failed(recorded.port, recorded, error.message)
 
     def _alone(self) -> asyncio.Lock:
         if self._changing.locked():
             raise Conflict("another deployment is being changed", hint="Wait until that is done.")
         return self._changing
 
-    def _check(self, deployment: Deployment, variant: ModelName | None) -> None:
+    async def _put(self, recorded: Recorded, *, is_new: bool = True) -> AsyncGenerator[Progress, None]:
+        """Put one into effect; what is not new is on record already, or is not to be."""
+        self._check(recorded)
+        deployment, variant, _ = recorded
+        before = self.deployed.serving.get(recorded.port)
+        is_new_port = self.doors.reserve(recorded.port)
+        try:
+            yield Progress(f"loading {deployment.model.short}")
+            self._terms.put_all(terms_of(recorded))
+            await self._backend.load(deployment.model, LoadOptions(), None)
+            yield Progress("asking it")
+            opened = await asyncio.to_thread(self._library.open, variant or deployment.model)
+            await _ask(self._backend, deployment.model, opened)
+            await self.doors.open(recorded.port, openai_compatible=deployment.openai_compatible)
+            await _to_its_end(self._commit(recorded, is_new=is_new))
+        except BaseException as error:
+            if self.deployed.serving.get(recorded.port) is recorded:
+                raise  # who asked for it has left, and it is done
+            problem = await _to_its_end(self._undo(recorded, before, is_new_port=is_new_port))
+            if not isinstance(error, HutchError | OSError | TimeoutError):
+                raise
+            raise _rolled_back(error, before, problem) from error
+        yield Progress("success")
+
+    def _check(self, recorded: Recorded) -> None:
         """Raise NotFound for a model that is not here, Conflict where another port has it under other terms."""
-        for name in (deployment.model, *([variant] if variant else [])):
+        model = recorded.deployment.model
+        for name in (model, recorded.loads):
             self._library.stamp(name)
-        for port, other in self._serving.items():
-            is_same = other.deployment.model.same_as(deployment.model)
-            terms = Terms.of(other.deployment, other.variant)
-            if port != deployment.port and is_same and terms != Terms.of(deployment, variant):
+        for port, other in self.deployed.serving.items():
+            if port != recorded.port and contradicts(recorded, other):
                 raise Conflict(
-                    f"{deployment.model.short} is deployed on port {port} already, under other terms",
+                    f"{model.short}, or what is loaded in its place, is deployed on port {port} already, under other terms",
                     hint="Change that one, remove it, or give the model a second name with `hutch cp`.",
                 )
 
-    def _agree(self, recorded: Recorded, terms: Terms) -> None:
-        self._terms.put(recorded.deployment.model, terms)
-        if recorded.variant is not None:
-            self._terms.put(recorded.variant, replace(terms, variant=None))
+    async def _commit(self, recorded: Recorded, *, is_new: bool) -> None:
+        """From here on it is what is served. Raises OSError, and then it is not."""
+        if is_new:
+            await asyncio.to_thread(deployments.supersede, recorded)
+        before = self.deployed.serving.get(recorded.port)
+        self.deployed.serves(recorded)
+        if before:
+            await self._let_go(before)
 
-    async def _undo(self, failed: Recorded, before: Recorded | None, *, is_new_port: bool) -> None:
-        """Have everything as it was."""
-        self._agree(failed, NONE)
+    async def _undo(self, failed: Recorded, before: Recorded | None, *, is_new_port: bool) -> str:
+        """Have everything as it was. Says what could not be had again."""
         if is_new_port:
-            await self.doors.close(failed.deployment.port)
-        others = [each for port, each in self._serving.items() if port != failed.deployment.port]
-        for each in (*others, *([before] if before else [])):
-            self._agree(each, Terms.of(each.deployment, each.variant))
+            await self.doors.close(failed.port)
+        problem = ""
         try:
-            same = [each for each in (before, *others) if each and _is_of(each, failed)]
-            if not same:
-                await self._backend.unload(failed.variant or failed.deployment.model)
-            for each in same[:1]:
-                await self._backend.load(each.deployment.model, LoadOptions(), None)
             if before:
-                await self.doors.open(
-                    before.deployment.port, openai_compatible=before.deployment.openai_compatible
-                )
-        except HutchError as error:
-            _log.error("after the deployment was rolled back: %s", error.message)
+                await self.doors.open(before.port, openai_compatible=before.deployment.openai_compatible)
+            await self._let_go(failed)
+            for each in self.deployed.serving.values():
+                if share(each, failed):
+                    await self._backend.load(each.deployment.model, LoadOptions(), None)
+        except (HutchError, OSError, TimeoutError) as error:
+            problem = error.message if isinstance(error, HutchError) else str(error) or type(error).__name__
+        if problem:
+            for each in self.deployed.serving.values():
+                if share(each, failed):
+                    why = f"it could not be had again when a deployment was rolled back: {problem}"
+                    self.deployed.failed(each.port, each, why)
+        return problem
 
-    async def _let_go(self, recorded: Recorded) -> None:
-        """No longer hold a model, unless another port has it."""
-        if any(_is_of(each, recorded) for each in self._serving.values()):
-            return
-        self._agree(recorded, NONE)
+    async def _end(self, port: int) -> None:
+        await asyncio.to_thread(deployments.forget, port)
+        serving = self.deployed.serving.get(port)
+        self.deployed.forget(port)
+        await self.doors.close(port)
+        if serving:
+            await self._let_go(serving)
+
+    async def _let_go(self, gone: Recorded) -> None:
+        """Neither keep its terms nor hold its model, but where another port does."""
+        self._terms.put_all(dict.fromkeys(terms_of(gone), NONE))
+        for each in self.deployed.serving.values():
+            self._terms.put_all(terms_of(each))
+        if self.deployed.means(gone.loads) or self._terms.of(gone.loads).variant:
+            return  # what is loaded in place of a model has it let go
         try:
-            await self._backend.unload(recorded.variant or recorded.deployment.model)
-        except NotFound:
-            _log.info("%s is gone from the store", recorded.deployment.model.short)
+            await self._backend.unload(gone.loads)
+        except HutchError as error:
+            _log.info("%s was not let go: %s", gone.loads.short, error.message)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """What this comes to. It is done whole, also where whoever waits for it leaves meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
 
 
 async def _ask(backend: Backend, name: ModelName, model: Model) -> None:
@@ -239,26 +235,16 @@ async def _ask(backend: Backend, name: ModelName, model: Model) -> None:
 def _absence(library: Library, recorded: Recorded) -> str:
     """What is to be told of a deployment whose model has gone; "" where it is there."""
     try:
-        library.stamp(recorded.variant or recorded.deployment.model)
+        library.stamp(recorded.loads)
     except NotFound as error:
         return error.message
     return ""
 
 
-def _is_of(one: Recorded, other: Recorded) -> bool:
-    return one.deployment.model.same_as(other.deployment.model)
-
-
-def _before(recorded: Recorded, old: Record | None) -> Recorded | None:
-    """What to go back to: the one that is replaced, or where that says the same, what it had replaced."""
-    if old is None:
-        return None
-    is_same = (old.now.deployment, old.now.variant) == (recorded.deployment, recorded.variant)
-    return old.before if is_same else old.now
-
-
-def _rolled_back(error: BaseException, before: Recorded | None) -> RolledBack:
+def _rolled_back(error: BaseException, before: Recorded | None, problem: str) -> RolledBack:
     message = error.message if isinstance(error, HutchError) else str(error) or "it took too long"
     hint = error.hint if isinstance(error, HutchError) else ""
     now = f"{before.deployment.model.short} is served as before." if before else "Nothing is served there."
+    if problem:
+        now = f"What was there before could not be had again: {problem}. See `hutch deploy list`."
     return RolledBack(f"the deployment did not become ready: {message}", hint=f"{hint} {now}".strip())

@@ -12,11 +12,12 @@ from hutch.core.chat import Echo, TokenLogprob
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient, WorkerGone
 from hutch.engines.protocol import LaunchPlan
-from hutch.engines.wire import TEXT_PATH, token_logprobs
+from hutch.engines.wire import TEXT_PATH, piece_bytes, token_logprobs
 
 _CERTAIN = 1e4  # a bias that no difference of logits outweighs
 _FIRST_LOOK = 256  # of so many likeliest tokens the one that is looked for is nearly always one
 _WHOLE = 1 << 20  # more than any vocabulary has
+_MAX_WHOLE = 16  # looks at all of it: each takes a good part of a second
 
 
 async def told_back(
@@ -36,7 +37,7 @@ async def told_back(
         ask = {"content": prompt, "add_special": True, "parse_special": True, "with_pieces": True}
         told = (await client.call("/tokenize", ask))["tokens"]
         ids = [int(each["id"]) for each in told]
-        pieces = [_bytes(each["piece"]) for each in told]
+        pieces = [piece_bytes(each["piece"]) for each in told]
         text = prompt
     else:
         ids, pieces, text = list(prompt), [], await _text(client, prompt)
@@ -48,17 +49,29 @@ async def told_back(
             num_ctx=plan.num_ctx,
         )
     logprobs: list[TokenLogprob] = []
+    num_whole = 0
     for index in range(1, len(ids)):
         reads = {**slot, "cache_prompt": bool(slot["cache_prompt"]) or index > 1, "prompt": ids[:index]}
-        logprobs.append(await _judged(client, reads, ids[index], top))
+        judged, is_whole = await _judged(client, reads, ids[index], top)
+        logprobs.append(judged)
+        num_whole += is_whole
+        if num_whole > _MAX_WHOLE:
+            raise BadInput(
+                f"prompt: the engine does not readily tell how likely more than {_MAX_WHOLE} of its tokens are",
+                hint="Shorten the prompt, or leave `logprobs` out.",
+                param="prompt",
+            )
     if not pieces:
         later = [await _piece(client, *each) for each in zip(ids[1:], logprobs, strict=True)]
         pieces = [(await _text(client, ids[:1])).encode(), *later]
     return Echo(text, tuple(pieces), tuple(logprobs))
 
 
-async def _judged(client: WorkerClient, reads: Mapping[str, Any], wanted: int, top: int) -> TokenLogprob:
-    """How likely a token is behind what is read."""
+async def _judged(
+    client: WorkerClient, reads: Mapping[str, Any], wanted: int, top: int
+) -> tuple[TokenLogprob, bool]:
+    """How likely a token is behind what is read, and whether that took a look at the whole vocabulary."""
+    num_probs = 0
     found = next(iter(await _written(client, reads, wanted, max(1, top))), None)
     if found is None:
         # The engine says nothing of a token that ends within a character. So it writes another one, and is asked what
@@ -75,7 +88,7 @@ async def _judged(client: WorkerClient, reads: Mapping[str, Any], wanted: int, t
                 f"the engine knows no likelihood of token {wanted}", hint="Leave `logprobs` out."
             )
     [judged] = token_logprobs([found], top)
-    return judged
+    return judged, num_probs == _WHOLE
 
 
 async def _written(
@@ -100,7 +113,3 @@ async def _text(client: WorkerClient, ids: Sequence[int]) -> str:
 async def _piece(client: WorkerClient, token: int, told: TokenLogprob) -> bytes:
     """The bytes of a token; a special one has none in an answer."""
     return bytes(told.bytes) or (await _text(client, [token])).encode()
-
-
-def _bytes(piece: str | Sequence[int]) -> bytes:
-    return piece.encode() if isinstance(piece, str) else bytes(piece)

@@ -20,14 +20,30 @@ _Input = str | Sequence[int]
 _LONG = 1 << 14  # characters: to take them apart keeps the event loop for some milliseconds
 
 
+class BatchExceeded(Exception):  # no failure: the model is loaded anew, and asked again
+    """The worker's batch is smaller than a text that its context holds."""
+
+    def __init__(self, num_tokens: int) -> None:
+        super().__init__(f"a text of {num_tokens} tokens")
+        self.num_tokens = num_tokens
+
+
 async def embed_texts(
-    client: WorkerClient, request: EmbedRequest, max_tokens: int, words: WordPiece | None = None
+    client: WorkerClient,
+    request: EmbedRequest,
+    max_tokens: int,
+    words: WordPiece | None = None,
+    *,
+    num_ubatch: int | None = None,
 ) -> tuple[tuple[_Vector, ...], int]:
     """The vectors of `request.texts`, and how many tokens they had. Texts over `max_tokens` are cut if that is allowed.
 
-    Raises ContextExceeded with the index of a text that is too long.
+    Raises ContextExceeded with the index of a text that is too long, and BatchExceeded where one has more than `num_ubatch` tokens.
     """
-    inputs = await _fitting(client, request, max_tokens, words)
+    inputs = await _fitting(client, request, min(max_tokens, num_ubatch or max_tokens), max_tokens, words)
+    longest = max((len(tokens) for tokens in inputs if not isinstance(tokens, str)), default=0)
+    if num_ubatch is not None and longest > num_ubatch:
+        raise BatchExceeded(longest)
     reply = await client.call("/v1/embeddings", {"input": inputs, "encoding_format": "base64"})
     rows = sorted(reply["data"], key=lambda row: int(row["index"]))
     vectors = tuple(_finished(row["embedding"], request, int(row["index"])) for row in rows)
@@ -35,16 +51,22 @@ async def embed_texts(
 
 
 async def _fitting(
-    client: WorkerClient, request: EmbedRequest, max_tokens: int, words: WordPiece | None
+    client: WorkerClient, request: EmbedRequest, sure_tokens: int, max_tokens: int, words: WordPiece | None
 ) -> list[_Input]:
-    """The texts, those that may be too long as tokens cut to size."""
+    """The texts, those that may have more than `sure_tokens` as tokens cut to `max_tokens`."""
     inputs: list[_Input] = []
     for index, text in enumerate(request.texts):
         # A token stands for at least a byte; half is room for what the engine adds.
-        if words is None and _size(text) < max_tokens // 2:
+        if text and words is None and _size(text) < sure_tokens // 2:
             inputs.append(text)
             continue
         tokens = await _tokens(client, text, max_tokens, words)
+        if (
+            not tokens
+        ):  # of an empty text some models' tokenizers make a first and a last token, and others nothing
+            raise BadInput(
+                f"{_where(request, index) or 'input: '}it is empty", hint="Leave it out, or send a text."
+            )
         if len(tokens) > max_tokens:
             if not request.truncate:
                 raise ContextExceeded(

@@ -10,7 +10,9 @@ from hutch.core.hardware import split_item
 from hutch.core.models import Model
 from hutch.core.options import split_options
 from hutch.engines.protocol import Endpoint, LaunchPlan
+from hutch.formats import bert
 from hutch.formats.facts import Facts
+from hutch.formats.gguf import GGUF
 from hutch.runtime import machine
 
 _DEFAULT_NUM_CTX = 4096
@@ -24,8 +26,10 @@ _DEFAULT_DRAFT_NUM_PREDICT = 4
 _ENCODER_SLOTS = (
     16  # texts in one step of the engine; an encoder keeps nothing of them, so that slots cost nothing
 )
-_UBATCH = 512
 _MAX_EMBEDDING_UBATCH = 8192
+_LOGIT_BYTES = (
+    12  # for each token of a batch and each of the vocabulary: measured 10.8 to 11.4 (smollm2:135m)
+)
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, "q5_0": 0.6875, "q4_1": 0.625}
 _KV_BYTES |= {"q4_0": 0.5625, "iq4_nl": 0.5625}
@@ -33,8 +37,10 @@ _NOT_OF_ONNX = ("num_gpu", "main_gpu", "use_mmap", "draft_num_predict")
 _SETTINGS_NOT_OF_ONNX = ("num_gpu", "kv_cache_type", "flash_attention")
 
 
-def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settings) -> LaunchPlan:
-    """The plan for a worker: the request over the model's parameters over the settings."""
+def launch_plan(
+    model: Model, facts: Facts, asked: LoadOptions, settings: Settings, binary: str = ""
+) -> LaunchPlan:
+    """The plan for a worker: the request over the model's parameters over the settings. `binary`: the llama-server in use."""
     options = asked.over(split_options(model.parameters)[1])
     num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
     num_ctx = -(-num_ctx // _NUM_CTX_STEP) * _NUM_CTX_STEP
@@ -42,14 +48,20 @@ def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settin
         num_ctx = max(num_ctx, _MIN_VISION_NUM_CTX)
     if facts.context_length:
         num_ctx = min(num_ctx, facts.context_length)
-    # An embedding model sees a text as a whole: its batch must hold the longest.
+    # A text that becomes a vector is computed as a whole: of an embedding model the batch must hold the longest.
     num_batch = options.num_batch or _DEFAULT_NUM_BATCH
-    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else min(num_batch, _UBATCH)
+    num_ubatch = (
+        max_embedded(num_ctx)
+        if facts.is_embedding
+        else min(num_batch, max(max_embedded(num_ctx), _DEFAULT_NUM_BATCH))
+    )
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
     num_drafted = _num_drafted(model, options)
-    if model.files:
-        return _onnx_plan(facts, options, settings, num_ctx)
     hardware = settings.hardware if options.hardware is None else options.hardware
+    is_bert = not binary and _is_bert(model, facts) and not _asks_for_devices(num_gpu, hardware)
+    if model.files or is_bert:
+        plan = _onnx_plan(facts, options, settings, num_ctx)
+        return replace(plan, weights=str(model.weights[0]), is_bert=True) if is_bert else plan
     return LaunchPlan(
         weights=str(model.weights[0]),
         endpoint=Endpoint(),
@@ -72,8 +84,19 @@ def launch_plan(model: Model, facts: Facts, asked: LoadOptions, settings: Settin
         draft_num_predict=num_drafted,
         context_shift=bool(options.shift),
         mean_pooling=not facts.is_embedding,
+        binary=binary,
         ranks=facts.is_reranker,
     )
+
+
+def max_embedded(num_ctx: int) -> int:
+    """The longest text that becomes a vector, in tokens."""
+    return min(num_ctx, _MAX_EMBEDDING_UBATCH)
+
+
+def batch_for(num_tokens: int) -> int:
+    """The `num_batch` that holds a text of so many tokens. One of few sizes, for each new one is a load."""
+    return min(max(_DEFAULT_NUM_BATCH, 1 << (num_tokens - 1).bit_length()), _MAX_EMBEDDING_UBATCH)
 
 
 def layers_on_gpu(hardware: Sequence[str], num_gpu: int) -> int:
@@ -84,14 +107,14 @@ def layers_on_gpu(hardware: Sequence[str], num_gpu: int) -> int:
 
 
 def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: int) -> LaunchPlan:
-    """The plan for a folder of ONNX, which is still to be laid out. What is said of layers and maps means nothing there."""
-    if options.shift:
+    """The plan for ONNX Runtime; a folder is still to be laid out. What is said of layers and maps means nothing there."""
+    if options.shift and not facts.is_encoder:
         raise NotBuilt(
             "shift: the answer of an ONNX model ends where its context does",
             hint="Leave `shift` out, or ask for a larger num_ctx.",
             param="shift",
         )
-    num_ubatch = min(num_ctx, _MAX_EMBEDDING_UBATCH) if facts.is_embedding else num_ctx
+    num_ubatch = max_embedded(num_ctx) if facts.is_embedding else num_ctx
     return LaunchPlan(
         weights="",
         endpoint=Endpoint(),
@@ -105,7 +128,19 @@ def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: 
         hardware=settings.hardware if options.hardware is None else options.hardware,
         kv_cache_bytes=settings.max_kv_cache,
         is_whole_context=num_ctx == facts.context_length,
+        context_shift=bool(options.shift),  # which an encoder never comes to
     )
+
+
+def _is_bert(model: Model, facts: Facts) -> bool:
+    """Whether a GGUF model is one that ONNX Runtime runs faster than llama.cpp does: a BERT of floats, with nothing beside it."""
+    beside = (*model.adapters, *model.projectors, *model.drafts)
+    return isinstance(facts, GGUF) and not beside and not bert.problem(facts)
+
+
+def _asks_for_devices(num_gpu: int, hardware: Sequence[str]) -> bool:
+    """Whether a GGUF model shall have something better than the CPU, which is for llama.cpp to find."""
+    return num_gpu > 0 or (bool(hardware) and split_item(hardware[0])[1] != "cpu")
 
 
 def passed_over(plan: LaunchPlan, asked: LoadOptions, settings: Settings | None = None) -> tuple[str, ...]:
@@ -120,7 +155,9 @@ def passed_over(plan: LaunchPlan, asked: LoadOptions, settings: Settings | None 
             for name, value in ours.items()
             if name not in said and value != Settings.model_fields[name].default
         ]
-    return tuple(said)
+    return tuple(
+        name for name in said if name != "num_gpu" or not plan.is_bert
+    )  # there it chooses the engine
 
 
 def _num_drafted(model: Model, options: LoadOptions) -> int:
@@ -144,7 +181,8 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
     if plan.engine == "onnx":
         return (
             fits
-            and not asked.shift
+            and asked.shift in (None, plan.context_shift)
+            and not (plan.is_bert and (asked.num_gpu or 0) > 0)
             and asked.hardware in (None, plan.hardware)
             and (asked.num_batch or plan.num_batch) == plan.num_batch
             and (asked.num_thread or plan.num_thread) == plan.num_thread
@@ -164,11 +202,20 @@ def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
 
 def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = ()) -> int:
     """What a worker of this plan will hold in memory, about. `beside`: the files beside the weights."""
-    need_bytes = _OVERHEAD_BYTES
+    need_bytes = _OVERHEAD_BYTES + _logits_bytes(plan, facts)
     for file in (facts, *beside):
         cache_bytes = context_bytes(plan, file) * plan.num_slots
-        need_bytes += file.size_bytes + min(cache_bytes, plan.kv_cache_bytes or cache_bytes)
+        copies = 2 if plan.is_bert else 1  # numbers of 16 bits become such of 32
+        need_bytes += copies * file.size_bytes + min(cache_bytes, plan.kv_cache_bytes or cache_bytes)
     return need_bytes
+
+
+def _logits_bytes(plan: LaunchPlan, facts: Facts) -> int:
+    """What a batch larger than the usual one takes for the logits of its tokens, about."""
+    if plan.engine != "llama.cpp" or facts.is_embedding or not isinstance(facts, GGUF):
+        return 0
+    num_words = next((each.shape[-1] for each in facts.tensors if each.name == "token_embd.weight"), 0)
+    return _LOGIT_BYTES * num_words * max(0, plan.num_ubatch - _DEFAULT_NUM_BATCH)
 
 
 def context_bytes(plan: LaunchPlan, file: Facts) -> int:

@@ -52,16 +52,29 @@ async def _fitting(client: WorkerClient, request: RerankRequest, max_tokens: int
         if query_bytes + len(document.encode(errors="replace")) + _MARKS > max_tokens:
             if room is None:
                 room = await _room(client, request.query, max_tokens)
-            tokens = (await client.call("/tokenize", {"content": document}))["tokens"]
-            if len(tokens) > room:
-                document = (await client.call("/detokenize", {"tokens": tokens[:room]}))["content"]  # noqa: PLW2901
-        fitting.append(document)
+            fitting.append(await _cut(client, document, room))
+        else:
+            fitting.append(document)
     return fitting
+
+
+async def _cut(client: WorkerClient, document: str, room: int) -> str:
+    """The document without its end. What a vocabulary lacks comes back as `[UNK]`, which is several tokens: so it is counted again."""
+    keep = room
+    while len(tokens := await _tokens(client, document)) > room:
+        document = str((await client.call("/detokenize", {"tokens": tokens[:keep]}))["content"])
+        keep = keep * 3 // 4
+    return document
+
+
+async def _tokens(client: WorkerClient, text: str) -> list[int]:
+    """The tokens as the engine counts them in a ranking: there, the names of special tokens are texts."""
+    return list((await client.call("/tokenize", {"content": text, "parse_special": False}))["tokens"])
 
 
 async def _room(client: WorkerClient, query: str, max_tokens: int) -> int:
     """How many tokens of a document have room beside the query. Raises ContextExceeded where none has."""
-    num_tokens = len((await client.call("/tokenize", {"content": query}))["tokens"])
+    num_tokens = len(await _tokens(client, query))
     if num_tokens + _MARKS >= max_tokens:
         raise ContextExceeded(
             "the query is longer than the model takes",

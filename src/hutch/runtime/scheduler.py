@@ -12,13 +12,13 @@ from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import LoadOptions
-from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom
+from hutch.core.errors import BadInput, Busy, EngineFailed, HutchError, NoRoom, NotFound
 from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
 from hutch.core.models import Model
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
 from hutch.core.versions import check_requires
-from hutch.engines.protocol import engine_name
+from hutch.engines.protocol import LaunchPlan, engine_name
 from hutch.formats import headers
 from hutch.formats.onnx_model import OnnxModel
 from hutch.runtime import beside, machine
@@ -34,7 +34,7 @@ from hutch.runtime.launch import (
 )
 from hutch.runtime.ledger import Ledger
 from hutch.runtime.loaded import LoadedModel
-from hutch.runtime.onnx_launch import RanOn, onnx_hardware
+from hutch.runtime.onnx_launch import OnHardware, RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
@@ -92,16 +92,15 @@ class Scheduler:
         """
         began = time.monotonic()
         terms = self._terms.of(name)
-        name, options, keep_alive_s = (
-            terms.variant or name,
-            terms.asked(options),
-            terms.keep_alive_s(keep_alive_s),
-        )
+        asked, name = name, terms.variant or name
+        options, keep_alive_s = terms.asked(options), terms.keep_alive_s(keep_alive_s)
         loaded = self._current(name, options)
         if loaded is None:
             loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
         else:
             loaded.begin(keep_alive_s)
+        if not asked.same_as(name) and (supplanted := self._residents.named(asked)) is not None:
+            self._residents.retire(supplanted)  # requests no longer reach it
         try:
             yield loaded, time.monotonic() - began
         finally:
@@ -180,6 +179,11 @@ class Scheduler:
                     loaded.begin(keep_alive_s)
                     return loaded
                 return await self._load(name, options, keep_alive_s, waits=waits)
+        except (Busy, NotFound):
+            raise
+        except HutchError as error:
+            _log.error("could not load %s: %s", name.short, error.message)
+            raise
         finally:
             self._num_waiting -= 1
 
@@ -191,11 +195,10 @@ class Scheduler:
         _check_runs(model)
         facts = await asyncio.to_thread(headers.facts, model)
         files = await asyncio.to_thread(beside.read, model, facts)
+        binary = "" if model.files else installed.binary_in_use(places.engines(), self._settings.llama_server)
         terms = self._terms.of(name)
-        plan = terms.applied(launch_plan(model, facts, options, self._settings), facts)
+        plan = terms.applied(launch_plan(model, facts, options, self._settings, binary), facts)
         if plan.engine == "llama.cpp":
-            binary = installed.binary_in_use(places.engines(), self._settings.llama_server)
-            plan = replace(plan, binary=binary)
             await gguf_hardware(plan, self._inventory)
         on_hardware = None
         if isinstance(facts, OnnxModel):
@@ -219,8 +222,7 @@ class Scheduler:
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
         loaded = LoadedModel(voice, plan, slots, self._sockets, stamp, listener=self._listener)
-        if on_hardware is not None:
-            loaded.ran_on = RanOn(on_hardware.runner_reason, on_hardware.passed_over)
+        loaded.ran_on = _ran_on(plan, on_hardware)
         loaded.memory_bytes, loaded.terms = need_bytes, terms
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
@@ -283,9 +285,16 @@ class Scheduler:
                     ) from error
 
 
+def _ran_on(plan: LaunchPlan, on_hardware: OnHardware | None) -> RanOn | None:
+    """What is known before the worker tells the rest; None of llama.cpp."""
+    if on_hardware is not None:
+        return RanOn(on_hardware.runner_reason, on_hardware.passed_over)
+    return RanOn("a BERT of floats runs faster so than by llama.cpp", ()) if plan.is_bert else None
+
+
 def _log_passed_over(name: ModelName, names: Sequence[str]) -> None:
     if names:
-        _log.warning("%s is in ONNX, where these mean nothing: %s", name.short, ", ".join(names))
+        _log.warning("%s runs on ONNX Runtime, where these mean nothing: %s", name.short, ", ".join(names))
 
 
 def _check_runs(model: Model) -> None:

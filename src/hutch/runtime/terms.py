@@ -1,5 +1,6 @@
 """The terms under which a deployed model runs, whatever requests ask for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hutch.core.chat import LoadOptions
@@ -82,15 +83,16 @@ class TermsTable:
 
     def of(self, name: ModelName) -> Terms:
         """The terms of a model, or none."""
-        return self._terms.get(_key(name), NONE)
+        return self._terms.get(name.folded, NONE)
 
     def put(self, name: ModelName, terms: Terms) -> None:
         """Have these terms count from the model's next request on; NONE takes them away."""
         if terms == NONE:
-            self._terms.pop(_key(name), None)
+            self._terms.pop(name.folded, None)
         else:
-            self._terms[_key(name)] = terms
+            self._terms[name.folded] = terms
 
-
-def _key(name: ModelName) -> ModelName:
-    return ModelName(*(part.lower() for part in name))
+    def put_all(self, terms: Mapping[ModelName, Terms]) -> None:
+        """The same for several."""
+        for name, its in terms.items():
+            self.put(name, its)

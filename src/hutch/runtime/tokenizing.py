@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hutch.core.chat import LoadOptions
 from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 from hutch.core.tokens import SpecialTokens, Tokenized
 from hutch.engines.client import WorkerGone
+from hutch.engines.wire import piece_bytes
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.worker import Worker
@@ -44,7 +45,7 @@ class WorkerTokenizer:
             found = (await worker.client.call("/tokenize", body))["tokens"]
             if not with_pieces:
                 return Tokenized(tuple(found), (), worker.plan.num_ctx)
-            pieces = tuple(_bytes(each["piece"]) for each in found)
+            pieces = tuple(piece_bytes(each["piece"]) for each in found)
             return Tokenized(tuple(each["id"] for each in found), pieces, worker.plan.num_ctx)
 
         return await self._asked(name, ask)
@@ -92,8 +93,3 @@ async def _check_known(worker: Worker, tokens: tuple[int, ...]) -> None:
     size = int((await worker.client.get("/v1/models"))["data"][0]["meta"]["n_vocab"])
     if any(token >= size for token in tokens):
         raise BadInput(f"tokens: this model's token ids are from 0 to {size - 1}", param="tokens")
-
-
-def _bytes(piece: Any) -> bytes:
-    """A piece as llama-server writes it: a text, or where it is no whole character its bytes."""
-    return piece.encode() if isinstance(piece, str) else bytes(piece)

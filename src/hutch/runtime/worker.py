@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -22,6 +23,7 @@ from hutch.engines.protocol import ENGINES, Endpoint, LaunchPlan
 from hutch.files import is_running
 from hutch.runtime import logs
 
+_STAMP = re.compile(r"\d+\.\d\d\.\d{3}\.\d{3} [A-Z] ")  # of llama.cpp: how long it runs, and how bad it is
 _log = logging.getLogger(__name__)
 _POLL_S = 0.02
 _MAX_WORDS_BYTES = 64 << 10
@@ -31,7 +33,12 @@ _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal
 # How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
 # falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
 # ONNX Runtime's wheels send telemetry unless they are told not to before they are imported.
-_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "ORT_DISABLE_TELEMETRY": "1"}
+# When llama.cpp aborts, it has a debugger say where, whose words are then the last in the log.
+_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "ORT_DISABLE_TELEMETRY": "1", "GGML_NO_BACKTRACE": "1"}
+_DEBUGGERS = re.compile(
+    r"\[(?:New LWP|Inferior|Thread debugging)|#\d+ |0x[0-9a-f]+ in |Using host libthread_db|(?:warning: )?ptrace|Could not attach"
+)
+_ABORTS = ("GGML_ASSERT", "GGML_ABORT")
 
 
 class SocketFolder:
@@ -162,18 +169,18 @@ class Worker:
                 return
 
     def _last_words(self) -> str:
-        """The engine's first line that tells of an error, for the later ones follow from it; or else the last line."""
+        """The engine's first line that tells of an error, for the later ones follow from it; or else the last line that is its own."""
         try:
             with self._log.open("rb") as log:
                 log.seek(max(self._log_begin, log.seek(0, os.SEEK_END) - _MAX_WORDS_BYTES))
-                lines = [
-                    line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()
-                ]
+                words = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+                lines = [line for line in words if line and not _DEBUGGERS.match(line)]
         except OSError:
             lines = []
-        engines = [line for line in lines if " E " in line][:1]
+        engines = [line for line in lines if " E " in line or any(word in line for word in _ABORTS)][:1]
         errors = [line for line in lines if "error" in line.lower()]
-        return (engines or errors or lines or ["it said nothing"])[-1][-300:]
+        said = (engines or errors or lines or ["it said nothing"])[-1]
+        return _STAMP.sub("", said)[-300:]
 
 
 def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:

@@ -192,6 +192,10 @@ class _Inference(_Sender):
         """The same as events; the last one has the whole response."""
         return await self._stream(calls.respond_stream(model, given, said))
 
+    async def task(self, name: str, /, **said: Any) -> results.TaskResult:
+        """Have a task done, such as "summarize", by the fields that it takes; `image` is bytes, a path, or base64."""
+        return await self._ask(calls.task(name, said))
+
 
 class _Management(_Sender):
     """What is done with models."""

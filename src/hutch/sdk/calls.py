@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 from hutch.core.errors import BadInput
 from hutch.sdk import results, settings
@@ -93,6 +94,12 @@ def respond_stream(model: str, given: str | Sequence[Said], said: Said) -> Strea
         pieces=ServerEvents,
         is_last=lambda event: event.response is not None,
     )
+
+
+def task(name: str, said: Said) -> Call[results.TaskResult]:
+    """Have one of the server's tasks done, which know for themselves what they take."""
+    body = {**said, "image": _images([said["image"]])[0]} if "image" in said else said
+    return Call("POST", f"/api/tasks/{quote(name, safe='')}", results.TaskResult.of, body)
 
 
 def list_models() -> Call[tuple[results.Model, ...]]:

@@ -157,6 +157,23 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a task gave, by its fields: `result["summary"]`. `usage` is empty where no model was asked."""
+
+    fields: Mapping[str, Any]
+    usage: Usage = Usage()
+
+    @classmethod
+    def of(cls, reply: Fields) -> Self:
+        """Read a reply of `/api/tasks/…`."""
+        return cls(reply.raw, Usage.of(reply))
+
+    def __getitem__(self, name: str) -> Any:
+        """A field of it."""
+        return self.fields[name]
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """An answer of `/v1/responses`. Its `id` is what the next one calls `previous_response_id`."""
 

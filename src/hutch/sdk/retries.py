@@ -34,7 +34,7 @@ class Retries:
             return None
         if type(error) is Unreachable:  # refused; its subclass means that much time has gone already
             told_s = 0
-        elif type(error) in (Busy, OverLimit) or (isinstance(error, Busy) and repeat == "always"):
+        elif isinstance(error, Busy) and (type(error) in (Busy, OverLimit) or repeat == "always"):
             told_s = error.retry_after_s
         else:
             return None

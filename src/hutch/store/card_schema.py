@@ -148,11 +148,6 @@ class CardSchema(_Strict):
         )
 
 
-def folded(name: ModelName) -> ModelName:
-    """A name in the case in which names are compared."""
-    return ModelName(*(part.lower() for part in name))
-
-
 def cleaned(value: Any) -> str:
     """Something of a file as it may stand in an error: one line, not long."""
     text = "".join(each if each.isprintable() else " " for each in str(value))

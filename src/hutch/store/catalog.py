@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from hutch.core.errors import BadInput, FormatError
+from hutch.core.errors import BadInput, Damaged
 from hutch.core.names import ModelName
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.store import layout
-from hutch.store.card_schema import CardSchema, cleaned, folded
+from hutch.store.card_schema import CardSchema, cleaned
 from hutch.store.cards import Card
 from hutch.store.toml_lines import line_of
 from hutch.store.wanted import Catalog, Member, Wanted
@@ -38,11 +38,11 @@ class Layer(NamedTuple):
     @property
     def names(self) -> set[ModelName]:
         """Every name that it gives a meaning, folded."""
-        return {folded(name) for name in (*self.entries, *(n for card in self.cards for n in card.names))}
+        return {name.folded for name in (*self.entries, *(n for card in self.cards for n in card.names))}
 
 
 def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
-    """Read our catalog, with others over it in their order, and the user's file over all. Raises FormatError."""
+    """Read our catalog, with others over it in their order, and the user's file over all. Raises Damaged."""
     merged = Layer({})
     for path in _OURS:
         merged = _over(merged, read(path, is_ours=True))
@@ -54,22 +54,22 @@ def load(users: Path | None = None, others: Iterable[Layer] = ()) -> Catalog:
 
 
 def read(path: Path, *, is_ours: bool = False) -> Layer:
-    """Read one file. Raises FormatError."""
+    """Read one file. Raises Damaged."""
     try:
         data = layout.read_bounded(path, MAX_CATALOG_BYTES)
     except OSError as problem:
         hint = "Look at the setting catalog." if not is_ours else "Install Hutch again."
-        raise FormatError(f"{path}: {problem.strerror}", hint=hint) from None
+        raise Damaged(f"{path}: {problem.strerror}", hint=hint) from None
     return parse(data, str(path), is_ours=is_ours)
 
 
 def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
-    """Read the text of a catalog. `where` is the file or address that errors name. Raises FormatError."""
+    """Read the text of a catalog. `where` is the file or address that errors name. Raises Damaged."""
     try:
         text = data.decode()
         document = tomllib.loads(text)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
-        raise FormatError(f"{where}: {problem}", hint=_HINT) from None
+        raise Damaged(f"{where}: {problem}", hint=_HINT) from None
     listed = document.pop(_CARDS, [])
     if not isinstance(listed, list) or len(listed) > _MAX_CARDS:
         raise _wrong(text, where, (_CARDS,), f"{_CARDS} must be a list of at most {_MAX_CARDS} tables")
@@ -78,9 +78,9 @@ def parse(data: bytes, where: str, *, is_ours: bool = False) -> Layer:
     for place, value in enumerate(listed):
         card = _card(text, where, place, value, "" if is_ours else where)
         for name in card.names:
-            if folded(name) in taken:
+            if name.folded in taken:
                 raise _wrong(text, where, (_CARDS, place), f"the name {name.short} stands twice")
-            taken.add(folded(name))
+            taken.add(name.folded)
         cards.append(card)
     entries = dict(_entry(text, where, name, value) for name, value in document.items())
     return Layer(entries, tuple(cards))
@@ -90,7 +90,7 @@ def _over(below: Layer, above: Layer) -> Layer:
     """Both together: a name that is said above means nothing below any more, but for entries that a card above is of."""
     said = above.names
     used = {each.entry for card in above.cards for each in card.variants}
-    entries = {name: old for name, old in below.entries.items() if name in used or folded(name) not in said}
+    entries = {name: old for name, old in below.entries.items() if name in used or name.folded not in said}
     entries |= above.entries
     cards = [_without(card, said) for card in below.cards]
     kept = tuple(card for card in cards if card is not None)
@@ -98,7 +98,7 @@ def _over(below: Layer, above: Layer) -> Layer:
         for variant in card.variants:
             if variant.entry is not None and variant.entry not in entries:
                 where = f"{card.origin}: " if card.origin else ""
-                raise FormatError(
+                raise Damaged(
                     f"{where}{card.names[0].short}: {variant.tag}: there is no entry {variant.entry.short}",
                     hint=_HINT,
                 )
@@ -107,8 +107,8 @@ def _over(below: Layer, above: Layer) -> Layer:
 
 def _without(card: Card, said: set[ModelName]) -> Card | None:
     """A card of below, without names and pinned variants that mean something else now; None where nothing is left."""
-    names = tuple(name for name in card.names if folded(name) not in said)
-    variants = tuple(each for each in card.variants if each.entry is None or folded(each.entry) not in said)
+    names = tuple(name for name in card.names if name.folded not in said)
+    variants = tuple(each for each in card.variants if each.entry is None or each.entry.folded not in said)
     return replace(card, names=names, variants=variants) if names and variants else None
 
 
@@ -274,5 +274,5 @@ def _first(problem: ValidationError) -> tuple[list[str | int], str]:
     return place, f"{named}: {what}" if named else what
 
 
-def _wrong(text: str, where: str, place: Sequence[str | int], what: str) -> FormatError:
-    return FormatError(f"{where}: line {line_of(text, place)}: {what}", hint=_HINT)
+def _wrong(text: str, where: str, place: Sequence[str | int], what: str) -> Damaged:
+    return Damaged(f"{where}: line {line_of(text, place)}: {what}", hint=_HINT)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Self
 from hutch.core.errors import BadInput
 from hutch.core.hardware import KINDS
 from hutch.core.models import StoredModel
-from hutch.core.names import DEFAULT_TAG, ModelName
 from hutch.store import fitting
 from hutch.store.cards import FORMATS, SIZES, TYPES, Card, Variant
 from hutch.store.wanted import Catalog
@@ -40,7 +39,7 @@ class Filter(NamedTuple):
 
     def has_card(self, card: Card) -> bool:
         """Whether a model is meant, as far as that is not said of its variants."""
-        is_named = any(_typed(name).lower().startswith(self.prefix) for name in card.names)
+        is_named = any(name.typed.lower().startswith(self.prefix) for name in card.names)
         return is_named and self.size in ("", card.size) and self.type in ("", card.type)
 
 
@@ -76,8 +75,8 @@ def _card(catalog: Catalog, card: Card, stored: Sequence[StoredModel], wanted: F
     shown = [each for each in card.variants if wanted.has(each)]
     choice = fitting.choose(card, shown, catalog.machine) if shown else None
     return {
-        "name": _typed(card.names[0]),
-        "aliases": [_typed(name) for name in card.names[1:]],
+        "name": card.names[0].typed,
+        "aliases": [name.typed for name in card.names[1:]],
         "publisher": card.publisher,
         "title": card.title,
         "type": card.type,
@@ -87,12 +86,12 @@ def _card(catalog: Catalog, card: Card, stored: Sequence[StoredModel], wanted: F
         "license": card.license,
         "capabilities": list(card.capabilities),
         "origin": _origin(card),
-        "installed": [_typed(model.name) for model in here],
+        "installed": [model.name.typed for model in here],
         "variants": [
             {
                 **_variant(catalog, card, each),
                 "chosen": choice is not None and each is choice.variant,
-                "installed": [_typed(model.name) for model in here if _is_of(model, card, each)],
+                "installed": [model.name.typed for model in here if _is_of(model, card, each)],
             }
             for each in shown
         ],
@@ -101,7 +100,7 @@ def _card(catalog: Catalog, card: Card, stored: Sequence[StoredModel], wanted: F
 
 def _variant(catalog: Catalog, card: Card, variant: Variant) -> dict[str, Any]:
     return {
-        "name": _typed(next(card.names_of(variant))),
+        "name": next(card.names_of(variant)).typed,
         "tag": variant.tag,
         "format": variant.format,
         "quantization": variant.quantization,
@@ -133,13 +132,13 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
     """Entries that no card describes: of them little is known."""
     here = [model.name for model in stored]
     for name in catalog.alone:
-        entry, is_named = catalog.entries[name], _typed(name).lower().startswith(wanted.prefix)
+        entry, is_named = catalog.entries[name], name.typed.lower().startswith(wanted.prefix)
         format_ = "onnx" if entry.kind == "pypi-onnx" else "gguf"
         if not is_named or wanted.format not in ("", format_) or wanted.device == "npu":
             continue
-        installed = [_typed(each) for each in here if each.same_as(name)]
+        installed = [each.typed for each in here if each.same_as(name)]
         yield {
-            "name": _typed(name),
+            "name": name.typed,
             "aliases": [],
             **dict.fromkeys(("publisher", "title", "type", "size", "num_parameters", "context_length")),
             "license": None,
@@ -148,7 +147,7 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
             "installed": installed,
             "variants": [
                 {
-                    "name": _typed(name),
+                    "name": name.typed,
                     "tag": "",
                     "format": format_,
                     "quantization": None,
@@ -171,7 +170,3 @@ def _entries(catalog: Catalog, stored: Iterable[StoredModel], wanted: Filter) ->
 def _origin(card: Card) -> str:
     """Where a card stands: no more than the last part of a path is anybody's business."""
     return card.origin if "://" in card.origin else PurePath(card.origin).name or "hutch"
-
-
-def _typed(name: ModelName) -> str:
-    return name.short.removesuffix(f":{DEFAULT_TAG}")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from hutch import __version__, files, places
-from hutch.core.errors import FormatError, SourceFailed
+from hutch.core.errors import Damaged, SourceFailed
 from hutch.store import catalog, layout
 from hutch.store.addresses import follow, without_secrets
 from hutch.store.catalog import MAX_CATALOG_BYTES, Layer
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 def layers(named: Sequence[str]) -> Found:
-    """Read every catalog. Raises FormatError, and SourceFailed for an address that has no copy here either."""
+    """Read every catalog. Raises Damaged, and SourceFailed for an address that has no copy here either."""
     found: list[Layer] = []
     notes: list[str] = []
     for each in named:
@@ -70,7 +70,7 @@ def _copied(copy: Path, shown: str) -> Layer:
     try:
         return catalog.parse(layout.read_bounded(copy, MAX_CATALOG_BYTES), shown)
     except OSError as problem:
-        raise FormatError(f"{copy}: {problem.strerror}", hint="Remove it: it is fetched again.") from None
+        raise Damaged(f"{copy}: {problem.strerror}", hint="Remove it: it is fetched again.") from None
 
 
 def _bytes(url: str, shown: str) -> bytes:

@@ -11,7 +11,7 @@ from hutch.core.errors import BadInput, FormatError
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, parse_digest
 from hutch.core.versions import check_requires
-from hutch.formats import gguf
+from hutch.formats import gguf, gguf_model
 from hutch.formats.ggml_types import known_file_type
 from hutch.prompt import builtins, template
 from hutch.store import config, documents, manifests, model
@@ -131,6 +131,7 @@ def gguf_layer(draft: Draft, blobs: Blobs, digest: str, size_bytes: int) -> Laye
     header = _header(blobs, digest)
     kind = _kind(header)
     if kind == "model":
+        gguf_model.check_has_tokenizer(header.metadata)
         draft.said |= {
             "model_format": "gguf",
             "model_family": header.architecture,

@@ -140,7 +140,7 @@ class Catalog:
             reference = Reference.parse(variant.source)
             wanted = self.registry.wanted(reference, notice=self._at_hand(), folder=variant.folder)
         size = ("" if variant.is_pinned else "about ") + readable(variant.size_bytes)
-        remark = f"{_typed(name)}: {variant.tag}, {variant.format.upper()} from {wanted.whence}, {size}: {choice.reason}"
+        remark = f"{name.typed}: {variant.tag}, {variant.format.upper()} from {wanted.whence}, {size}: {choice.reason}"
         warning = (f"warning: {choice.warning}",) if choice.warning else ()
         need = f"it needs about {readable(card.need_bytes(variant))} of memory"
         return replace(wanted, remarks=(remark, *(warning or (need,))))
@@ -164,8 +164,8 @@ class Catalog:
         """Names that are almost this one, the nearest first."""
         names = [*self.entries, *(known for card in self.cards for known in card.names)]
         names += [full for card in self.cards for each in card.variants for full in card.names_of(each)]
-        known = {_typed(each).lower(): _typed(each) for each in names}
-        return [known[each] for each in get_close_matches(_typed(name).lower(), known, 2, _LIKENESS)]
+        known = {each.typed.lower(): each.typed for each in names}
+        return [known[each] for each in get_close_matches(name.typed.lower(), known, 2, _LIKENESS)]
 
 
 def parse_source(text: str) -> Wanted:
@@ -198,11 +198,6 @@ def derived_name(wanted: Wanted) -> ModelName:
     if not model:
         raise BadInput(f"no name can be made of {wanted.location!r}", hint="Give the model a name.")
     return ModelName(DEFAULT_HOST, DEFAULT_NAMESPACE, model, DEFAULT_TAG)
-
-
-def _typed(name: ModelName) -> str:
-    """A name as people type it."""
-    return name.short.removesuffix(f":{DEFAULT_TAG}")
 
 
 def _host(url: str) -> str:

@@ -1,5 +1,7 @@
 """How often a pattern may repeat what."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,19 @@ def test_what_repeats_too_often_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match=r"repeats more than 1000|more than 10000") as refusal:
         checked_form(text, "p")
     assert refusal.value.param == "p"
+
+
+@pytest.mark.parametrize("unit", ["[", "[\\]", "a[", "{1", "\\["])
+def test_the_longest_form_is_looked_at_in_one_pass(unit: str) -> None:
+    text = (unit * (64 << 10))[: 64 << 10]
+    began = time.process_time()
+    assert checked_form(text, "p") == text
+    assert time.process_time() - began < 2.0  # a look at every end from every bracket takes a minute
+
+
+def test_behind_a_bracket_that_never_ends_repetitions_count() -> None:
+    with pytest.raises(BadInput, match="repeats more than 1000"):
+        checked_form("[ab{1001}", "p")
 
 
 @given(st.text(st.sampled_from("(){}[]\\,0123456789ab\n"), min_size=1))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
+from hutch.engines import client as client_module
 from hutch.engines.client import WorkerClient, WorkerGone
 from hutch.engines.protocol import Endpoint
 from tests.unit.engines.scripted import END, HEAD, chunk, event, reply, run, says, worker
@@ -60,6 +61,17 @@ def test_events_are_the_same_however_chunks_cut_them(size: int) -> None:
     async def scenario() -> None:
         async with worker(says(HEAD + b"".join(map(chunk, cut(STREAM, size))) + END)) as (client, _):
             assert await heard(client) == EVENTS
+
+    run(scenario())
+
+
+def test_a_reply_without_an_end_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_MAX_REPLY_BYTES", 1000)
+
+    async def scenario() -> None:
+        async with worker(says(HEAD + chunk(b'"' + b"x" * 2000))) as (client, _):
+            with pytest.raises(EngineFailed, match="without an end"):
+                await client.call("/tokenize", {})
 
     run(scenario())
 

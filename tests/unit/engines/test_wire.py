@@ -10,6 +10,7 @@ from hutch.engines.wire import ENGINE_DEFAULTS, chat_body, chat_chunk, completio
 
 TINY = ModelName.parse("tiny")
 TOOL = {"type": "function", "function": {"name": "f"}}
+IN_A_LINE = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 FORM = Form("regex", "a", "guided_regex", "start: /a/")
 TIMINGS = {"cache_n": 3, "prompt_n": 4, "prompt_ms": 500.0, "predicted_n": 5, "predicted_ms": 2000.0}
@@ -88,7 +89,7 @@ def test_what_is_empty_is_not_said(sampling: Sampling) -> None:
         ({"response_format": "json"}, {"response_format": {"type": "json_object"}}),
         (
             {"response_format": SCHEMA},
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": IN_A_LINE | SCHEMA}}},
         ),
         ({"response_format": FORM}, {"grammar": "start: /a/"}),
     ],
@@ -102,8 +103,8 @@ def test_a_chat_request_becomes_a_body(fields: dict[str, Any], said: dict[str, A
     [
         ({"top_logprobs": 0}, {"n_probs": 1}),
         ({"top_logprobs": 5}, {"n_probs": 5}),
-        ({"response_format": "json"}, {"json_schema": {"type": "object"}}),
-        ({"response_format": SCHEMA}, {"json_schema": SCHEMA}),
+        ({"response_format": "json"}, {"json_schema": IN_A_LINE | {"type": "object"}}),
+        ({"response_format": SCHEMA}, {"json_schema": IN_A_LINE | SCHEMA}),
         ({"response_format": FORM}, {"grammar": "start: /a/"}),
         ({"think": False}, {}),
     ],

@@ -107,6 +107,8 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("deployment.api", [], "deployment.api: Input should be an object"),
         ("performance.parallel_requests", 10**30, "performance.parallel_requests: Input should be less than"),
         ("performance.memory_optimization.max_cache_size", "4 elephants", "is no size"),
+        ("performance.memory_optimization.max_cache_size", "4,5GB", "is no size"),
+        ("performance.memory_optimization.max_cache_size", "1.5.5GB", "is no size"),
         ("performance.memory_optimization.max_cache_size", -1, "max_cache_size"),
         ("performance.memory_optimization.max_cache_size", False, "write a size"),
         ("performance.zzzzzz", 1, "performance.zzzzzz: unknown key"),

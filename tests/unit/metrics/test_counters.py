@@ -50,6 +50,14 @@ async def _all(backend: MeasuredBackend, model: str, **fields: Any) -> list[Any]
     return [chunk async for chunk in backend.generate(request, ANONYMOUS)]
 
 
+def test_what_a_variant_answers_counts_as_its_own(counters: Counters) -> None:
+    tiny = ModelName.parse("tiny")
+    backend = MeasuredBackend(FakeBackend(), counters, lambda name: tiny if name.model == "asked" else name)
+    asyncio.run(_all(backend, "asked"))
+    assert value(counters, "generated_tokens_total", model="tiny:latest") == 3
+    assert value(counters, "generated_tokens_total", model=OTHER) is None
+
+
 def test_an_answer_is_counted_and_timed(counters: Counters) -> None:
     chunks = asyncio.run(_all(MeasuredBackend(FakeBackend(), counters), "tiny"))
     assert len(chunks) == 4

@@ -10,6 +10,7 @@ from hutch.core.chat import Echo
 from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import Endpoint, LaunchPlan
+from hutch.runtime import echo as echo_module
 from hutch.runtime.echo import told_back
 
 _PIECES = {1: b"<s>", 2: b"one", 3: b" two", 4: b" \xf0\x9f", 5: b"\x90\x87", 6: b"a"}
@@ -103,6 +104,17 @@ def test_a_token_that_ends_within_a_character_is_found_among_the_alternatives_of
 def test_an_engine_that_never_names_the_token_is_an_error_and_no_number() -> None:
     with pytest.raises(EngineFailed, match="token 4"):
         _echo(Worker((2, 4), vocabulary=3), "one 🐇")
+
+
+def test_looks_at_the_whole_vocabulary_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(echo_module, "_FIRST_LOOK", 1)
+    monkeypatch.setattr(echo_module, "_MAX_WHOLE", 2)
+    assert len(_echo(Worker((2, 4, 4)), "one").logprobs) == 2
+    worker = Worker((2, 4, 4, 4, 4, 4))
+    with pytest.raises(BadInput, match="more than 2 of its tokens") as refusal:
+        _echo(worker, "one")
+    assert refusal.value.param == "prompt"
+    assert max(len(body["prompt"]) for body in worker.asked) == 3  # it ended there
 
 
 def test_a_prompt_longer_than_the_context_is_refused_before_anything_is_computed() -> None:

@@ -14,7 +14,7 @@ from hutch.core.errors import BadInput, ContextExceeded, EngineFailed
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import Endpoint
 from hutch.prompt.wordpiece import WordPiece
-from hutch.runtime.embedding import embed_texts
+from hutch.runtime.embedding import BatchExceeded, embed_texts
 from tests.unit.runtime.things import TINY
 
 CLOSING = 99
@@ -42,6 +42,15 @@ class Embedder(WorkerClient):
 
 def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+class NoEnds(Embedder):
+    """One whose tokenizer adds nothing to a text."""
+
+    async def call(self, path: str, body: Mapping[str, Any]) -> Any:
+        if path == "/tokenize":
+            return {"tokens": [*str(body["content"]).encode()]}
+        return await super().call(path, body)
 
 
 def embed(
@@ -78,6 +87,15 @@ def test_a_text_that_is_too_long_is_cut_and_keeps_its_closing_token(
     assert worker.inputs == [sent]
 
 
+def test_a_text_that_the_context_holds_and_the_batch_does_not_is_told_by_its_length() -> None:
+    worker, request = Embedder(), EmbedRequest(TINY, ("a", "x" * 15, "x" * 50))
+    with pytest.raises(BatchExceeded) as caught:
+        asyncio.run(embed_texts(worker, request, 20, num_ubatch=10))
+    assert (caught.value.num_tokens, worker.inputs) == (20, [])
+    asyncio.run(embed_texts(worker, request, 20, num_ubatch=20))
+    assert [len(each) for each in worker.inputs] == [1, 16, 20]
+
+
 def test_only_long_texts_are_cut() -> None:
     worker = Embedder()
     embed(worker, "a", "x" * 500, "b")
@@ -92,6 +110,21 @@ def test_what_may_not_be_cut_is_refused_with_its_index() -> None:
     assert caught.value.hint == "This model embeds at most 20 tokens at once."
     assert (caught.value.prompt_tokens, caught.value.num_ctx) == (31, 20)
     embed(Embedder(), "x" * 19, truncate=False)
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"), [(("a", "b", "", "d"), "input.2: it is empty"), (("",), "input: it is empty")]
+)
+def test_a_text_of_no_tokens_is_refused_with_its_index(texts: tuple[str, ...], told: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        embed(NoEnds(), *texts)
+    assert caught.value.message == told
+
+
+def test_an_empty_text_is_what_the_tokenizer_adds_where_it_adds_something() -> None:
+    worker = Embedder()
+    embed(worker, "a", "")
+    assert worker.inputs == ["a", [CLOSING]]
 
 
 def test_words_are_taken_apart_here_where_the_vocabulary_is_known() -> None:

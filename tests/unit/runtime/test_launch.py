@@ -1,6 +1,7 @@
 """How a model is launched."""
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from hutch.core.errors import NotBuilt
 from hutch.engines import llama_cpp
 from hutch.engines.protocol import Endpoint, LaunchPlan, engine_name
 from hutch.formats.encoder_config import EncoderConfig
-from hutch.formats.gguf import GGUF
+from hutch.formats.gguf import GGUF, Tensor
 from hutch.runtime import machine
 from hutch.runtime.launch import (
+    batch_for,
     launch_plan,
     memory_need_bytes,
     passed_over,
@@ -97,6 +99,25 @@ def test_an_embedding_models_batch_holds_its_longest_text(num_ctx: int, num_ubat
     result = plan(LoadOptions(num_ctx=num_ctx), given)
     assert (result.num_ubatch, result.mean_pooling) == (num_ubatch, False)
     assert result.num_batch >= result.num_ubatch
+
+
+@pytest.mark.parametrize(("num_batch", "num_ubatch"), [(100, 100), (2048, 2048), (9000, 4096)])
+def test_num_batch_is_how_long_a_text_a_model_that_writes_can_embed(num_batch: int, num_ubatch: int) -> None:
+    result = plan(LoadOptions(num_batch=num_batch))
+    assert (result.num_batch, result.num_ubatch) == (num_batch, num_ubatch)
+    assert serves(result, LoadOptions(num_batch=num_batch))
+
+
+@pytest.mark.parametrize(("num_tokens", "num_batch"), [(2, 512), (513, 1024), (4096, 4096), (9000, 8192)])
+def test_a_batch_for_a_text_is_of_one_of_few_sizes(num_tokens: int, num_batch: int) -> None:
+    assert batch_for(num_tokens) == num_batch
+    assert not serves(plan(), LoadOptions(num_batch=num_batch)) or num_batch == 512
+
+
+def test_a_larger_batch_takes_memory_for_its_logits() -> None:
+    given = replace(facts(), tensors=(Tensor("token_embd.weight", (8, 1000), "F32", 0, 32_000),))
+    small, large = plan(given=given), plan(LoadOptions(num_batch=1512), given)
+    assert memory_need_bytes(large, given) - memory_need_bytes(small, given) == 12 * 1000 * 1000
 
 
 @pytest.mark.parametrize(
@@ -254,6 +275,87 @@ def test_an_encoder_of_onnx_takes_many_texts_at_once() -> None:
     found = launch_plan(onnx_model(), encoder, LoadOptions(), Settings())
     assert (found.num_ctx, found.num_ubatch, found.num_slots) == (128, 128, 16)
     assert memory_need_bytes(found, encoder) == memory_need_bytes(found, onnx_facts(1000, config=None))
+
+
+def bert_facts(**changes: Any) -> GGUF:
+    """A BERT of floats with one layer."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (16, 8),
+        "position_embd.weight": (16, 512),
+        "token_types.weight": (16, 2),
+    }
+    shapes |= {f"token_embd_norm.{part}": (16,) for part in ("weight", "bias")}
+    for name, rows, columns in (("ffn_up", 24, 16), ("ffn_down", 16, 24)):
+        shapes |= {f"blk.0.{name}.weight": (columns, rows), f"blk.0.{name}.bias": (rows,)}
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        shapes |= {f"blk.0.{name}.weight": (16, 16), f"blk.0.{name}.bias": (16,)}
+    for name in ("attn_output_norm", "layer_output_norm"):
+        shapes |= {f"blk.0.{name}.{part}": (16,) for part in ("weight", "bias")}
+    metadata = {
+        "general.architecture": "bert",
+        "tokenizer.ggml.model": "bert",
+        "tokenizer.ggml.tokens": (),  # of a remembered header
+        "bert.block_count": 1,
+        "bert.context_length": 512,
+        "bert.embedding_length": 16,
+        "bert.feed_forward_length": 24,
+        "bert.attention.head_count": 2,
+        "bert.attention.causal": False,
+        "bert.pooling_type": 1,
+    }
+    metadata |= {key.replace("__", "."): value for key, value in changes.items()}
+    tensors = tuple(Tensor(name, shape, "F16", 0, 2 * prod(shape)) for name, shape in shapes.items())
+    return GGUF(3, metadata, tensors, 1 << 20)
+
+
+def bert_plan(
+    asked: LoadOptions | None = None, given: GGUF | None = None, binary: str = "", **settings: Any
+) -> LaunchPlan:
+    return launch_plan(
+        *(model(parameters={"num_ctx": 256}), given or bert_facts(), asked or LoadOptions()),
+        *(Settings(**settings), binary),
+    )
+
+
+def test_a_bert_of_floats_is_run_by_onnx_runtime() -> None:
+    found = bert_plan()
+    assert (found.engine, found.is_bert, found.weights) == ("onnx", True, str(model().weights[0]))
+    assert (found.num_ctx, found.num_ubatch, found.num_slots, found.num_gpu) == (256, 256, 16, 0)
+    assert memory_need_bytes(found, bert_facts()) == memory_need_bytes(
+        onnx_plan(), onnx_facts(0, config=None)
+    ) + (2 << 20)
+    assert passed_over(found, LoadOptions(num_gpu=0, use_mmap=True)) == ("use_mmap",)
+
+
+def test_llama_cpp_keeps_a_bert_where_it_was_asked_for() -> None:
+    bert = bert_facts()
+    quantized = replace(bert, tensors=(replace(bert.tensors[0], type_name="Q8_0"), *bert.tensors[1:]))
+    plans = (
+        bert_plan(binary="/built/llama-server"),
+        bert_plan(LoadOptions(num_gpu=1)),
+        bert_plan(num_gpu=99),
+        bert_plan(LoadOptions(hardware=("gpu", "cpu"))),
+        bert_plan(given=quantized),
+        bert_plan(given=replace(bert, tensors=bert.tensors[1:])),
+        bert_plan(given=bert_facts(bert__pooling_type=4)),
+        bert_plan(given=bert_facts(tokenizer__ggml__model="t5")),
+        bert_plan(given=bert_facts(bert__attention__causal=True)),
+        bert_plan(given=bert_facts(bert__attention__head_count=3)),
+        bert_plan(given=bert_facts(general__architecture="nomic-bert")),
+    )
+    for found in plans:
+        assert (found.engine, found.is_bert) == ("llama.cpp", False)
+    assert plans[0].binary == "/built/llama-server"
+
+
+def test_what_changes_the_engine_of_a_bert_reloads_it() -> None:
+    loaded = bert_plan()
+    assert not serves(loaded, LoadOptions(num_gpu=1))
+    assert not serves(loaded, LoadOptions(hardware=("gpu", "cpu")))
+    assert not serves(loaded, LoadOptions(num_ctx=512))
+    assert serves(loaded, LoadOptions(num_gpu=0, use_mmap=True, num_ctx=100))
+    assert serves(bert_plan(LoadOptions(shift=True)), LoadOptions(shift=True))  # which it never comes to
+    assert serves(bert_plan(LoadOptions(num_ctx=512)), LoadOptions(num_ctx=8192))
 
 
 def test_what_means_nothing_to_an_onnx_model_is_known_by_name() -> None:

@@ -53,7 +53,27 @@ def test_of_a_long_document_the_end_is_left_out() -> None:
     worker = Ranker()
     ranked(worker, "short", "b" * 30, "éééé")
     assert worker.documents == ["short", "b" * 6, "éééé"]
-    assert worker.paths.count("/tokenize") == 3  # of the query, and of two that may be too long
+    assert (
+        worker.paths.count("/tokenize") == 4
+    )  # of the query, of two that may be too long, and of the one that was
+
+
+def test_what_comes_back_longer_than_it_was_is_cut_again() -> None:
+    class Unknowing(Ranker):
+        """Knows the letters of `[UNK]` alone."""
+
+        async def call(self, path: str, body: Mapping[str, Any]) -> Any:
+            if path == "/tokenize":
+                assert body["parse_special"] is False
+                return {"tokens": [ord(each) if each in "[UNK]q" else 0 for each in body["content"]]}
+            if path == "/detokenize":
+                return {"content": "".join(chr(token) if token else "[UNK]" for token in body["tokens"])}
+            assert all(len(document) <= 6 for document in body["documents"])  # else the engine fails
+            return await super().call(path, body)
+
+    worker = Unknowing()
+    ranked(worker, "x" * 1000)
+    assert worker.documents[0].startswith("[UNK")
 
 
 def test_a_worker_that_cuts_gets_the_documents_as_they_are() -> None:

@@ -201,7 +201,9 @@ def test_models_on_the_gpu_leave_the_others_what_is_left(run: Callable[..., None
     assert taken == [whole, 0]
 
 
-def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., None]) -> None:
+def test_everybody_who_waits_for_a_load_learns_why_it_failed_and_the_log_too(
+    run: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     async def story(scheduler: Scheduler) -> None:
         FakeWorker.gate.clear()
         FakeWorker.failure = EngineFailed("the file is no model")
@@ -213,6 +215,7 @@ def test_everybody_who_waits_for_a_load_learns_why_it_failed(run: Callable[..., 
         assert not scheduler.running()
 
     run(story)
+    assert "could not load small:latest: the file is no model" in caplog.messages
 
 
 def test_stopping_a_model_in_use_holds_even_where_the_request_wanted_it_kept(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, NotFound
 from hutch.core.options import OPTION_TYPES
 from hutch.sdk.results import Answer, Progress, Usage
 from hutch.sdk.settings import Options
@@ -240,3 +240,20 @@ def test_what_is_no_json_is_not_sent(ask: Asker, script: Script, value: object) 
     with pytest.raises(BadInput, match="cannot be written as JSON"):
         ask("chat", "m", "hi", options={"temperature": value})
     assert not script.asked
+
+
+def test_a_task(ask: Asker, script: Script, tmp_path: Path) -> None:
+    script.plays(told({"summary": "Short.", "model": "m", "eval_count": 2}))
+    done = ask("task", "summarize", model="m", text="Long.", max_words=9)
+    assert sent(script) == ("POST", "/api/tasks/summarize", {"model": "m", "text": "Long.", "max_words": 9})
+    assert (done["summary"], done.usage.completion_tokens) == ("Short.", 2)
+    picture = tmp_path / "x.png"
+    picture.write_bytes(b"png")
+    for image in (b"png", picture, "cG5n"):
+        script.plays(told({"text": "", "lines": []}))
+        ask("task", "ocr", image=image)
+        assert script.asked[-1].json == {"image": "cG5n"}
+    script.plays(told({"error": "there is no task 'a/b'", "code": "not_found"}, status=404))
+    with pytest.raises(NotFound):
+        ask("task", "a/b")
+    assert script.asked[-1].path == "/api/tasks/a%2Fb"

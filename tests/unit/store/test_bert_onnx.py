@@ -1,8 +1,8 @@
 """A BERT as an ONNX graph: what comes out of it is what NumPy computes of the same weights."""
 
-import importlib.util
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tokenizers
 
 from hutch.core.errors import BadInput, FormatError, HutchError, NotBuilt
 from hutch.engines.onnx.encoder import Encoder, Text
+from hutch.engines.onnx.encoder_model import of_folder, of_gguf
 from hutch.formats import safetensors
 from hutch.store import quantize
 from hutch.store.conversion import architectures
@@ -80,11 +81,15 @@ def as_gguf(folder: Path, path: Path, type_name: str = "F16") -> Path:
 TEXTS = ([2, 4, 5, 3], [2, 3], [2, 6, 6, 5, 4, 1, 6, 3])
 
 
-@pytest.mark.parametrize("from_gguf", [False, True])
-def test_vectors_are_what_numpy_computes(folder: Path, tmp_path: Path, from_gguf: bool) -> None:
-    source = as_gguf(folder, tmp_path / "bert.gguf") if from_gguf else folder
-    bert_to_onnx(source, tmp_path / "out")
-    vectors = Encoder(tmp_path / "out", 1).run([Text(ids, [0] * len(ids)) for ids in TEXTS])
+@pytest.mark.parametrize("by", ["folder", "gguf", "gguf in memory"])
+def test_vectors_are_what_numpy_computes(folder: Path, tmp_path: Path, by: str) -> None:
+    source = folder if by == "folder" else as_gguf(folder, tmp_path / "bert.gguf")
+    if by == "gguf in memory":
+        model = of_gguf(source)
+    else:
+        bert_to_onnx(source, tmp_path / "out")
+        model = of_folder(tmp_path / "out")
+    vectors = Encoder(model, 1).run([Text(ids, [0] * len(ids)) for ids in TEXTS])
     tensors = stored(folder)
     for ids, vector in zip(TEXTS, vectors, strict=True):
         wanted = reference(tensors, ids).mean(axis=0)
@@ -96,7 +101,7 @@ def test_the_folder_is_whole(folder: Path, tmp_path: Path) -> None:
     (folder / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
     bert_to_onnx(folder, tmp_path / "out")
-    config = Encoder(tmp_path / "out", 1).config
+    config = Encoder(of_folder(tmp_path / "out"), 1).config
     assert (config.pooling, config.max_tokens, config.width, config.normalizes) == ("cls", 9, 32, True)
     tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     assert tokenizer.encode("A ab C zz ").ids == [2, 4, 4, 5, 6, 1, 3]
@@ -106,7 +111,7 @@ def test_the_folder_is_whole(folder: Path, tmp_path: Path) -> None:
 
 def test_a_limit_may_be_given(folder: Path, tmp_path: Path) -> None:
     bert_to_onnx(as_gguf(folder, tmp_path / "x.gguf"), tmp_path / "out", max_tokens=7)
-    assert Encoder(tmp_path / "out", 1).config.max_tokens == 7
+    assert Encoder(of_folder(tmp_path / "out"), 1).config.max_tokens == 7
 
 
 def test_what_is_no_float_bert_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -114,7 +119,7 @@ def test_what_is_no_float_bert_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(NotBuilt, match="of type Q8_0; only F32, F16, BF16"):
         bert_to_onnx(quantized, tmp_path / "out")
     hf_folders.llama(tmp_path / "llama")
-    with pytest.raises(NotBuilt, match="architecture 'llama' cannot be made into ONNX"):
+    with pytest.raises(NotBuilt, match="cannot be made into ONNX: it is of architecture 'llama'"):
         bert_to_onnx(tmp_path / "llama", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"config.json is missing"):
@@ -133,10 +138,11 @@ def test_a_file_that_is_cut_off_leaves_nothing_behind(folder: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_without_the_extra_it_says_how_to_get_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match="needs the package `onnx`") as refused:
-        bert_to_onnx(folder, tmp_path / "out")
-    assert "hutch[optimize]" in refused.value.hint
+def test_a_vocabulary_without_its_own_marks_is_refused(folder: Path, tmp_path: Path) -> None:
+    files = {each.name: each for each in folder.iterdir() if each.is_file()}
+    made = architectures.converted(files)
+    entries = {key: value for key, value in made.entries.items() if not key.endswith("bos_token_id")}
+    with (tmp_path / "x.gguf").open("wb") as file:
+        file.writelines(replace(made, entries=entries).pieces())
+    with pytest.raises(FormatError, match=r"bos_token_id is 101; the model has 8 tokens"):
+        of_gguf(tmp_path / "x.gguf")

@@ -98,6 +98,7 @@ def test_errors_name_the_file_the_entry_and_the_key(tmp_path: Path, text: str, w
     with pytest.raises(FormatError, match=words) as caught:
         catalog.load(users(tmp_path, text))
     assert str(tmp_path) in caught.value.message
+    assert caught.value.http_status == 500  # no fault of whoever asks the server
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, FormatError
 from hutch.store import layout, listing
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
+from tests import gguf_files
 from tests.unit.store.things import TINY, add_model, digest_of, model_bytes, name, statuses
 
 _AN_ADAPTER: dict[str, Any] = {"general.type": "adapter"}
@@ -58,6 +59,14 @@ def test_a_file_of_another_kind_is_refused(store: ModelStore, field: str, data: 
     parts: dict[str, Any] = {field: sent(store, data)}
     with pytest.raises(BadInput, match=message):
         make(store, **parts)
+
+
+@pytest.mark.parametrize("key", ["tokenizer.ggml.model", "tokenizer.ggml.tokens"])
+def test_a_model_without_a_tokenizer_is_refused_before_it_has_a_name(store: ModelStore, key: str) -> None:
+    data = gguf_files.tiny_model({key: None})
+    with pytest.raises(FormatError, match=f"has no tokenizer: {key} is missing"):
+        statuses(store.create(name("made"), Recipe(None, files=sent(store, data))))
+    assert store.list() == []
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,9 @@ class Chat:
 
     def _prompt(self, body: ChatBody) -> str:
         messages = [self._retold(message) for message in body.messages]
+        begun = ""
+        if body.opens_answer and _is_begun(messages[-1]):
+            begun = messages.pop()["content"]  # the answer goes on from there, as llama.cpp has it
         options = {**body.options, "add_generation_prompt": body.opens_answer}
         functions = [tool["function"] for tool in body.tools]
         if functions and self._can.tools_in_system:
@@ -69,7 +72,7 @@ class Chat:
             options[self._can.tools] = body.tools
         elif functions:
             messages = _with_system(messages, instructions(self._family.form, body.tools))
-        return self._template.render(messages, options)
+        return self._template.render(messages, options) + begun
 
     def _marks(self, body: ChatBody) -> Marks:
         marker, *others = self._family.markers
@@ -96,6 +99,11 @@ class Chat:
             name = message.get("name") or "the call"
             return {"role": "user", "content": f"The result of {name}:\n{message['content']}"}
         return message
+
+
+def _is_begun(message: Mapping[str, Any]) -> bool:
+    """Whether this is an answer that was begun, and not one that called something."""
+    return message["role"] == "assistant" and bool(message["content"]) and not message.get("tool_calls")
 
 
 def delta(chunk: Chunk) -> JsonDict:

@@ -5,7 +5,6 @@ Knows no request and no wire. One thread may call it at a time.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from hutch.core.errors import EngineFailed, NotBuilt
 from hutch.engines.onnx import agreement, pooling
+from hutch.engines.onnx.encoder_model import EncoderModel
 from hutch.engines.onnx.pooling import Pooler
 from hutch.engines.onnx.providers import open_session
-from hutch.formats import encoder_config, pooling_config, tokenizer_files
 from hutch.formats.ggml_numbers import Floats
 from hutch.formats.pooling_config import PoolingConfig
 
@@ -45,25 +44,23 @@ class Text:
 class Encoder:
     """One encoder, loaded."""
 
-    def __init__(self, folder: Path, num_thread: int, providers: Sequence[str] = ()) -> None:
-        """Load what lies in `folder`, on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
-        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        self.config: PoolingConfig = pooling_config.read(files)
-        self._pooler = Pooler(self.config, files)
-        graph = files[encoder_config.graph_name(files)]
+    def __init__(self, model: EncoderModel, num_thread: int, providers: Sequence[str] = ()) -> None:
+        """Load `model` on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
+        self.config: PoolingConfig = model.config
+        self._pooler = Pooler(self.config, model.files)
 
         def make_options() -> onnxruntime.SessionOptions:
-            return _options(num_thread)
+            return _options(num_thread, model.weights)
 
         def check(session: onnxruntime.InferenceSession, item: str) -> None:
             self._take(session)
             if item != "cpu":
-                texts = self._texts(tokenizer_files.read(files).num_tokens)
+                texts = self._texts(model.num_tokens)
                 found = self._sample(texts)
-                self._take(open_session(graph, ("cpu",), make_options).session)
+                self._take(open_session(model.graph, ("cpu",), make_options).session)
                 agreement.check_outputs(found, self._sample(texts))
 
-        opened = open_session(graph, providers, make_options, check)
+        opened = open_session(model.graph, providers, make_options, check)
         self._take(opened.session)
         self.report = {
             "name": "onnxruntime",
@@ -145,10 +142,16 @@ class Encoder:
         return self._pooler.normalized(self._pooler.projected(self._pooler.pooled(found, lengths)))
 
 
-def _options(num_thread: int) -> onnxruntime.SessionOptions:
+def _options(num_thread: int, weights: Mapping[str, Floats]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(each) for each in weights.values()]
+        options.add_external_initializers(list(weights), values)
     options.intra_op_num_threads = num_thread
     options.inter_op_num_threads = 1
+    options.add_session_config_entry(
+        "session.force_spinning_stop", "1"
+    )  # between two runs the cores are the front's
     options.log_severity_level = 3  # it warns of every node that it folds
     return options
 

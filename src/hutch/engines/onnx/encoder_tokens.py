@@ -1,15 +1,14 @@
-"""Texts as an encoder's tokens, by the tokenizer.json of its folder: checked, and beside the event loop where they are long."""
+"""Texts as an encoder's tokens: checked, and beside the event loop where they are long."""
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import tokenizers
 
 from hutch.core.errors import BadInput, ContextExceeded
 from hutch.engines.onnx.encoder import Text
-from hutch.engines.onnx.text import read_tokenizer
 
 MAX_TEXTS = 4096
 _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some milliseconds
@@ -18,9 +17,8 @@ _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some 
 class EncoderTokens:
     """The tokenizer of one encoder, which takes texts of at most `max_tokens`."""
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
-        """Load the tokenizer at `path`. Raises FormatError."""
-        self._tokenizer = read_tokenizer(path)
+    def __init__(self, tokenizer: tokenizers.Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
         self._vocabulary = self._tokenizer.get_vocab_size()
         self._max_tokens = max_tokens
 
@@ -75,15 +73,42 @@ class EncoderTokens:
             pairs.append(_text(self._tokenizer.post_process(asked, document)))
         return pairs
 
-    async def encoded(self, texts: Sequence[str], *, add_special: bool = True) -> list[tokenizers.Encoding]:
+    async def encoded(
+        self, texts: Sequence[str], *, add_special: bool = True, parse_special: bool = True
+    ) -> list[tokenizers.Encoding]:
+        """The texts apart. `parse_special`: names of special tokens in them are those tokens; else they are plain text."""
+        tokenizer = self._tokenizer if parse_special else self._literal
+
         def encode() -> list[tokenizers.Encoding]:
-            return self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
+            return tokenizer.encode_batch(list(texts), add_special_tokens=add_special)
 
         return encode() if sum(map(len, texts)) < _LONG else await asyncio.to_thread(encode)
 
     def decoded(self, ids: Sequence[int]) -> str:
         """The text of tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def pieces(self, encoded: tokenizers.Encoding) -> list[str]:
+        """What each token of a text stands for. WordPiece tells a word's begin by what goes on: `a ##b` is ` ab`."""
+        if not isinstance(self._tokenizer.model, tokenizers.models.WordPiece):
+            return list(encoded.tokens)
+        special = self._tokenizer.get_added_tokens_decoder()
+        return [
+            piece if index in special else piece[2:] if piece.startswith("##") else f" {piece}"
+            for index, piece in zip(encoded.ids, encoded.tokens, strict=True)
+        ]
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The tokens that open and close a text; empty where there is none."""
+        found = self._tokenizer.encode("").tokens
+        return (found[0], found[-1]) if len(found) == 2 else ("", "")
+
+    @cached_property
+    def _literal(self) -> tokenizers.Tokenizer:
+        tokenizer = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.encode_special_tokens = True
+        return tokenizer
 
 
 def _text(encoded: tokenizers.Encoding) -> Text:

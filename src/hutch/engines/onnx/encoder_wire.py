@@ -5,10 +5,11 @@ What it raises is a HutchError, which the server turns into a reply.
 
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from hutch.core.errors import BadInput, NotBuilt
+from tokenizers import Tokenizer
+
+from hutch.core.errors import BadInput
 from hutch.engines.onnx.encoder import Encoder, Text
 from hutch.engines.onnx.encoder_batch import EncoderBatch
 from hutch.engines.onnx.encoder_tokens import MAX_TEXTS, EncoderTokens
@@ -20,12 +21,12 @@ JsonDict = dict[str, Any]
 class EncoderWire:
     """The routes of one encoder."""
 
-    def __init__(self, encoder: Encoder, folder: Path, num_ctx: int | None = None) -> None:
-        """Load the tokenizer in `folder`; `num_ctx` may make texts shorter than the model takes. Raises FormatError."""
+    def __init__(self, encoder: Encoder, tokenizer: Tokenizer, num_ctx: int | None = None) -> None:
+        """`num_ctx` may make texts shorter than the model takes."""
         self._encoder = encoder
         self._batch = EncoderBatch(encoder)
         self._max_tokens = min(num_ctx or encoder.config.max_tokens, encoder.config.max_tokens)
-        self._tokens = EncoderTokens(folder / "tokenizer.json", self._max_tokens)
+        self._tokens = EncoderTokens(tokenizer, self._max_tokens)
         self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
             "/v1/embeddings": self._embeddings,
             "/embeddings": self._embeddings,
@@ -86,11 +87,13 @@ class EncoderWire:
         content = body.get("content", "")
         if not isinstance(content, str):
             raise BadInput("content: a text is needed", param="content")
-        if body.get("parse_special") is False:
-            raise NotBuilt("parse_special: false is not built for encoders", param="parse_special")
-        (encoded,) = await self._tokens.encoded([content], add_special=body.get("add_special") is True)
+        special = {
+            "add_special": body.get("add_special") is True,
+            "parse_special": body.get("parse_special") is not False,
+        }
+        (encoded,) = await self._tokens.encoded([content], **special)
         if body.get("with_pieces") is True:
-            pieces = zip(encoded.ids, encoded.tokens, strict=True)
+            pieces = zip(encoded.ids, self._tokens.pieces(encoded), strict=True)
             return {"tokens": [{"id": token, "piece": piece} for token, piece in pieces]}
         return {"tokens": encoded.ids}
 
@@ -99,12 +102,13 @@ class EncoderWire:
         return {"content": self._tokens.decoded(ids)}
 
     def _props(self) -> JsonDict:
+        opening, closing = self._tokens.around
         return {
             "default_generation_settings": {"n_ctx": self._max_tokens},
             "total_slots": 1,
             "media_marker": "",
-            "bos_token": "",
-            "eos_token": "",
+            "bos_token": opening,
+            "eos_token": closing,
             "pooling_type": "rank" if self._encoder.config.is_reranker else self._encoder.config.pooling,
             "engine": self._encoder.report,
         }

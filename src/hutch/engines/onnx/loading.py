@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from hutch.core.errors import NoRoom
-from hutch.engines.onnx import runner
+from hutch.engines.onnx import encoder_model, runner
 from hutch.engines.onnx.aids import Facts
 from hutch.engines.onnx.batch import Batcher
 from hutch.engines.onnx.decoder_wire import DecoderWire
@@ -19,8 +19,8 @@ from hutch.formats import genai_config, tokenizer_files
 
 async def load(plan: LaunchPlan) -> DecoderWire | EncoderWire:
     """Load the model of a plan. Raises HutchError."""
-    if not (Path(plan.weights) / genai_config.NAME).is_file():
-        return await asyncio.to_thread(_open_encoder, Path(plan.weights), plan)
+    if plan.is_bert or not (Path(plan.weights) / genai_config.NAME).is_file():
+        return await asyncio.to_thread(_open_encoder, plan)
     decoder, facts = await asyncio.to_thread(_open, Path(plan.weights), plan)
     return DecoderWire(Batcher(decoder, _num_tokens(plan, decoder), plan.num_batch), facts)
 
@@ -38,8 +38,9 @@ def _num_tokens(plan: LaunchPlan, decoder: runner.Session) -> int:
     return num_tokens
 
 
-def _open_encoder(folder: Path, plan: LaunchPlan) -> EncoderWire:
-    return EncoderWire(Encoder(folder, plan.num_thread, plan.providers), folder, plan.num_ctx)
+def _open_encoder(plan: LaunchPlan) -> EncoderWire:
+    model = (encoder_model.of_gguf if plan.is_bert else encoder_model.of_folder)(Path(plan.weights))
+    return EncoderWire(Encoder(model, plan.num_thread, plan.providers), model.tokenizer, plan.num_ctx)
 
 
 def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:

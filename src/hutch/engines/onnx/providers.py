@@ -42,12 +42,12 @@ class Opened(NamedTuple):
 
 
 def open_session(
-    model: Path,
+    model: Path | bytes,
     plan: Sequence[str],
     make_options: Callable[[], ort.SessionOptions],
     check: Callable[[ort.InferenceSession, str], None] = lambda _session, _item: None,
 ) -> Opened:
-    """Open a model with the first provider of the plan that can run it; an empty plan is the CPU.
+    """Open a model, a file or the bytes of one, with the first provider of the plan that can run it; an empty plan is the CPU.
 
     `plan` has items such as `openvino:npu` and `cpu`. `check` looks at an opened session and its item, and
     raises ProviderFailed where it will not do. Raises EngineFailed, with every reason, where no provider of the plan runs the model.
@@ -59,7 +59,8 @@ def open_session(
             check(session, item)
         except _FAILURES as error:
             fallbacks.append(SteppedDown(item, reason_of(error)))
-            _log.warning("%s does not run %s: %s", item, model.name, fallbacks[-1].reason)
+            name = model.name if isinstance(model, Path) else "the graph"
+            _log.warning("%s does not run %s: %s", item, name, fallbacks[-1].reason)
         else:
             return Opened(session, item, tuple(fallbacks))
     reasons = "; ".join(f"{wanted}: {reason}" for wanted, reason in fallbacks)
@@ -116,22 +117,21 @@ def reason_of(error: BaseException) -> str:
     return (words[0] if words else type(error).__name__)[:_MAX_REASON_CHARS]
 
 
-def _open(model: Path, item: str, options: ort.SessionOptions) -> ort.InferenceSession:
+def _open(model: Path | bytes, item: str, options: ort.SessionOptions) -> ort.InferenceSession:
+    source = str(model) if isinstance(model, Path) else model
     short, kind = split_item(item) if item != "cpu" else ("cpu", "cpu")
     provider = BY_SHORT_NAME[short]
     if provider.short == "cpu":
-        return ort.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     register(provider)
     options.add_session_config_entry(_WHO_RUNS_WHAT, "1")
     chosen = [device for device in _devices(provider) if kind in ("", _kind(device))]
     if chosen:
         options.add_provider_for_devices(chosen[:1], {})
-        session = ort.InferenceSession(str(model), options, enable_fallback=0)
+        session = ort.InferenceSession(source, options, enable_fallback=0)
     elif provider.name in ort.get_available_providers():
         built_in = [(provider.name, _built_in_options(provider, kind)), "CPUExecutionProvider"]
-        session = ort.InferenceSession(str(model), options, providers=built_in, enable_fallback=0)
+        session = ort.InferenceSession(source, options, providers=built_in, enable_fallback=0)
     else:
         raise ProviderFailed(f"it sees no {kind.upper() or 'device'} here that it can use")
     _check_share(session)

@@ -139,11 +139,16 @@ def read_tokenizer(path: Path) -> Tokenizer:
         file = path.read_bytes()
     except OSError as error:
         raise FormatError(f"{path.name} cannot be read: {error.strerror}") from error
+    return tokenizer_of(file, path.name)
+
+
+def tokenizer_of(document: bytes, label: str) -> Tokenizer:
+    """The tokenizer that a file's bytes describe; errors call it `label`. Raises FormatError."""
     try:
-        tokenizer = Tokenizer.from_buffer(file)
+        tokenizer = Tokenizer.from_buffer(document)
     except Exception as error:  # the library raises this very class for every fault of the file
         raise FormatError(
-            f"{path.name} is no tokenizer: {str(error)[:300]}",
+            f"{label} is no tokenizer: {str(error)[:300]}",
             hint="Export the model again, or pull it anew.",
         ) from error
     tokenizer.no_truncation()  # a file may ask for both: they are for training

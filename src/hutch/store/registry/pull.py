@@ -8,7 +8,7 @@ import httpx2
 from hutch.core.errors import BadInput, NotBuilt, SourceFailed
 from hutch.core.models import Progress
 from hutch.core.names import Reference
-from hutch.formats import gguf, onnx_model
+from hutch.formats import gguf, gguf_model, onnx_model
 from hutch.store import config, download, manifests, model, room
 from hutch.store.blobs import Blobs, digest_of
 from hutch.store.download import Patience
@@ -43,7 +43,9 @@ def fetch(
     yield Progress("verifying sha256 digest")
     for layer in manifest.layers:
         if layer.kind in _GGUF_KINDS:
-            gguf.read(blobs.path(layer.digest))
+            header = gguf.read(blobs.path(layer.digest))
+            if layer.kind == "model" and gguf.split_count(header) <= 1:
+                gguf_model.check_has_tokenizer(header.metadata)
     if files := model.onnx_files(blobs, manifest):
         onnx_model.read(dict(files))
     config.read(blobs.root, manifest)

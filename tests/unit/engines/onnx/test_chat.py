@@ -116,6 +116,17 @@ def test_messages_become_a_prompt_by_the_models_template(make: Make) -> None:
     assert turn.prompt == chat.prompt({"messages": [USER]})
 
 
+def test_an_answer_that_was_begun_goes_on(make: Make) -> None:
+    chat = make(PLAIN)
+    begun = {"role": "assistant", "content": "It rai"}
+    prompt = "user: Weather in Bern?\nassistant: It rai"
+    assert chat.prompt({"messages": [USER, begun]}) == prompt
+    assert chat.open({"messages": [USER, begun]}).prompt == prompt
+    whole = chat.prompt({"messages": [USER, begun], "add_generation_prompt": False})
+    assert whole.startswith("user: Weather in Bern?\nassistant: It rai\n")
+    assert chat.prompt({"messages": [USER, begun, USER]}).endswith("Bern?\nassistant: ")
+
+
 def test_options_reach_the_template_and_cannot_replace_the_messages(make: Make) -> None:
     chat = make("{{ enable_thinking }}{{ messages | length }}")
     options = {"enable_thinking": False, "messages": [1, 2, 3], "bos_token": "x"}

@@ -13,6 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from hutch.core.errors import EngineFailed, FormatError, HutchError, NotBuilt
 from hutch.engines.onnx import providers
 from hutch.engines.onnx.encoder import Encoder, Text
+from hutch.engines.onnx.encoder_model import of_folder
 from tests.onnx_encoders import CLS, POSITIONS, SEP, Numbers, encoder, pooled
 
 LENGTHS = (1, 3, 7, 2, 30, 7)
@@ -25,7 +26,7 @@ def text(length: int, seed: int = 0) -> Text:
 
 
 def opened(folder: Path) -> Encoder:
-    return Encoder(folder, num_thread=1)
+    return Encoder(of_folder(folder), num_thread=1)
 
 
 def modules(*kinds: str) -> str:
@@ -237,12 +238,12 @@ def test_a_provider_that_gives_other_results_than_the_cpu_is_stepped_down_from(
         return cpu(tmp_path / "other.onnx" if item == "openvino:npu" else model, "cpu", options)
 
     monkeypatch.setattr(providers, "_open", opens)
-    model = Encoder(tmp_path, 1, ("openvino:npu", "openvino:gpu", "cpu"))
+    model = Encoder(of_folder(tmp_path), 1, ("openvino:npu", "openvino:gpu", "cpu"))
     assert model.report["providers"] == ["openvino:gpu"]
     [fallback] = model.report["fallbacks"]
     assert fallback["provider"] == "openvino:npu"
     assert "not the CPU's" in fallback["reason"]
-    alone = Encoder(tmp_path, 1)
+    alone = Encoder(of_folder(tmp_path), 1)
     np.testing.assert_array_equal(model.run(TEXTS), alone.run(TEXTS))
 
 

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from hutch.core.errors import FormatError
 from hutch.engines.onnx.encoder import Encoder
+from hutch.engines.onnx.encoder_model import of_folder
 from hutch.engines.onnx.encoder_wire import EncoderWire
 from tests.encoder_server import app
 from tests.onnx_encoders import CLS, POSITIONS, SEP, WORDS, Tiny, encoder
@@ -24,7 +25,8 @@ class Asked:
 
     def __init__(self, tiny: Tiny) -> None:
         self.tiny = tiny
-        self.wire = EncoderWire(Encoder(tiny.folder, num_thread=1), tiny.folder)
+        model = of_folder(tiny.folder)
+        self.wire = EncoderWire(Encoder(model, num_thread=1), model.tokenizer)
         self._client = TestClient(app(self.wire))
 
     def post(self, path: str, body: object) -> tuple[int, Any]:
@@ -103,10 +105,15 @@ def test_tokens_are_told_without_the_cut_and_the_padding_of_the_file(embedder: A
     assert embedder.post("/tokenize", {"content": "a b"})[1] == {"tokens": [A, B]}
     assert len(embedder.post("/tokenize", {"content": "a " * 50})[1]["tokens"]) == 50
     pieces = embedder.post("/tokenize", {"content": "ab", "with_pieces": True})[1]["tokens"]
-    assert pieces == [{"id": A, "piece": "a"}, {"id": WORDS.index("##b"), "piece": "##b"}]
+    assert pieces == [{"id": A, "piece": " a"}, {"id": WORDS.index("##b"), "piece": "b"}]
     assert embedder.post("/detokenize", {"tokens": [A, WORDS.index("##b"), B]})[1] == {"content": "ab b"}
     assert embedder.post("/tokenize", {"content": 4})[0] == 400
-    assert embedder.post("/tokenize", {"content": "a", "parse_special": False})[0] == 400
+    named, spelt = (
+        embedder.post("/tokenize", {"content": "[SEP]", "parse_special": parse})[1]["tokens"]
+        for parse in (True, False)
+    )
+    assert named == [SEP]
+    assert SEP not in spelt
 
 
 def test_a_long_text_is_taken_apart_beside_the_event_loop(embedder: Asked) -> None:
@@ -175,12 +182,12 @@ def test_it_tells_what_it_is(embedder: Asked) -> None:
     props = embedder.get("/props")
     assert props["default_generation_settings"]["n_ctx"] == POSITIONS
     assert props["engine"]["providers"] == ["cpu"]
+    assert (props["bos_token"], props["eos_token"]) == ("[CLS]", "[SEP]")
     assert embedder.get("/slots") == [{"id": 0, "n_ctx": POSITIONS, "is_processing": False}]
 
 
 def test_a_tokenizer_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    tiny = encoder(tmp_path)
-    model = Encoder(tmp_path, num_thread=1)
+    encoder(tmp_path)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordPiece"}}))
     with pytest.raises(FormatError, match=r"tokenizer.json is no tokenizer"):
-        EncoderWire(model, tiny.folder)
+        of_folder(tmp_path)

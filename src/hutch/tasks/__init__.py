@@ -1,0 +1,1 @@
+"""Task services: a request with a name in place of a prompt. Speaks no HTTP, and imports no inference library."""

@@ -1,0 +1,120 @@
+"""Clients of OpenAI's and Anthropic's APIs against Hutch, on both engines: `pytest -m clients tests/clients/test_openai_clients.py`.
+
+Each suite also runs over a worker that keeps to a script, so that a failure with a model alone is the model's. Those are in
+limits_openai.json, by engine, with the prompt and what was said to it: neither more nor less may fail.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.clients import tooled
+from tests.clients.test_clients import SUITES, scripted
+from tests.conftest import ENGINES, Server, clean_environment, weights_in
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
+PACKAGES = (
+    "openai",
+    "anthropic",
+    "langchain-openai",
+    "langchain-tests",
+    "litellm",
+    "mcp",
+)  # the last for litellm's responses
+NODE_PACKAGES = ("openai", "ai", "@ai-sdk/openai-compatible", "zod")
+SCRIPT = "script"
+LIMITS: Mapping[str, Mapping[str, object]] = json.loads(
+    (Path(__file__).parent / "limits_openai.json").read_text(encoding="utf-8")
+)
+
+
+@dataclass(frozen=True)
+class House:
+    """A server whose models are called as the suites ask for them, and the ids of the tests that its model is too small for."""
+
+    server: Server
+    limits: frozenset[str]
+
+    def run(self, words: list[object], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a program in this folder that asks this server."""
+        return subprocess.run(
+            [str(word) for word in words],
+            cwd=folder,
+            env=clean_environment(OLLAMA_HOST=self.server.url, LITELLM_LOCAL_MODEL_COST_MAP="True", **more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1500,
+        )
+
+
+@pytest.fixture(scope="module", params=[*ENGINES, SCRIPT])
+def house(
+    request: pytest.FixtureRequest,
+    serve: Callable[..., Server],
+    stocked: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> House:
+    """A server for each engine, and one for the script."""
+    folder = tmp_path_factory.mktemp("house")
+    is_scripted = request.param == SCRIPT
+    models = folder / "models"
+    engine = ENGINES[0] if is_scripted else request.param
+    shutil.copytree(stocked(engine), models, copy_function=os.link)
+    server = serve(models, LLAMA_SERVER=str(scripted(folder))) if is_scripted else serve(models)
+    made = tooled.write(weights_in(stocked(ENGINES[0])), folder / "tooled", engine)
+    (folder / "Modelfile").write_text(f"FROM {made}\n", encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-m", "hutch", "create", "llama3.1", "-f", str(folder / "Modelfile")],
+        env=clean_environment(HUTCH_MODELS=str(models), HUTCH_HOST=server.url),
+        check=True,
+        timeout=300,
+    )
+    return House(server, frozenset(LIMITS.get(request.param, ())))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python environment with the clients in it."""
+    folder = tmp_path_factory.mktemp("python")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the clients of Node.js in it."""
+    folder = tmp_path_factory.mktemp("node")
+    subprocess.run(["npm", "install", "--silent", *NODE_PACKAGES], cwd=folder, check=True, timeout=300)
+    return folder
+
+
+@pytest.mark.parametrize("suite", ["with_openai", "with_anthropic", "with_litellm", "with_langchain_openai"])
+def test_a_suite_of_python(suite: str, house: House, python: Path, tmp_path: Path) -> None:
+    words = [python, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", SUITES, "--tb=short"]
+    words += ["--noconftest", "-p", "no:cacheprovider", "-p", "last_sent", "-o", "asyncio_mode=auto"]
+    record = tmp_path / "failed.json"
+    done = house.run([*words, SUITES / f"{suite}.py"], tmp_path, RECORD=str(record), PYTHONPATH=str(SUITES))
+    print(done.stdout[-20_000:], done.stderr[-3000:])
+    assert done.returncode in (0, 1)
+    failed = {f"{suite}::{name}": said for name, said in json.loads(record.read_text("utf-8")).items()}
+    expected = {name for name in house.limits if name.startswith(f"{suite}::")}
+    assert set(failed) == expected, f"as limits_openai.json would have it: {json.dumps(failed, indent=1)}"
+
+
+@pytest.mark.parametrize("suite", ["with_openai", "with_ai_sdk"])
+def test_a_suite_of_node(suite: str, house: House, node: Path) -> None:
+    shutil.copy(SUITES / f"{suite}.mjs", node)
+    done = house.run(["node", "--test", "--test-reporter=tap", f"{suite}.mjs"], node)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-3000:]
+    assert "\n# fail 0\n" in done.stdout
+    assert "\n# pass 0\n" not in done.stdout

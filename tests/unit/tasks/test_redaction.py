@@ -1,0 +1,86 @@
+"""What goes out of a text, and what stays."""
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hutch.tasks.redaction import RULES, Finding, by_names, by_rules, together, without
+
+
+def redacted(text: str) -> str:
+    return without(text, by_rules(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Write to bob.o'neil+x@mail.example.co.uk.", "Write to [EMAIL]."),
+        ("<anna@exämple.de>, mailto:c@d.io", "<[EMAIL]>, mailto:[EMAIL]"),
+        ("IBAN DE89 3704 0044 0532 0130 00 and more", "IBAN [IBAN] and more"),
+        ("gb82west12345698765432; NO93 8601 1117 947", "[IBAN]; [IBAN]"),
+        ("DE89-3704-0044-0532-0130-00", "[IBAN]"),
+        ("room 12 4111 1111 1111 1111 exp 12/27", "room 12 [CARD] exp 12/27"),
+        ("5500-0000-0000-0004, 378282246310005", "[CARD], [CARD]"),
+        ("+1 (555) 123-4567 or 030/123456-78 or 555-123-4567", "[PHONE] or [PHONE] or [PHONE]"),
+        ("Tel.:0301234567, 0049 30 1234567, (030) 1234567", "Tel.:[PHONE], [PHONE], [PHONE]"),
+        ("+1\u00a0555 1234567", "+1\u00a0555 1234567"),  # docs/tasks.md says so
+    ],
+)
+def test_what_is_found(text: str, expected: str) -> None:
+    assert redacted(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a@b and @home and x@localhost",
+        "GB82WEST12345698765433 is off by one, AB12 too short",
+        "order 4111111111111112 of 24.12.2025, 2025-12-24 and 12/24/2025",
+        "192.168.100.200, 10.4.2, 0.1234567, 1,234,567.89 and 1 234 567",
+        "ISBN 978-3-16-148410-0",
+        "between 1990 and 2005, room 4471",
+        "x0301234567 and 4111111111111111x",
+        "",
+    ],
+)
+def test_what_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_only_the_rules_that_are_asked_for_count() -> None:
+    text = "a@b.de 4111111111111111"
+    assert without(text, by_rules(text, ["card"])) == "a@b.de [CARD]"
+    assert by_rules(text, []) == ()
+
+
+def test_names_are_found_wherever_they_stand_as_words() -> None:
+    text = "Anna Berg and Anna met Anna-Lena; Annabel was away. (Anna)"
+    found = by_names(
+        text, [("person", "Anna"), ("person", "Anna Berg"), ("person", " "), ("person", "Nobody")]
+    )
+    assert without(text, found) == "[PERSON] and [PERSON] met [PERSON]-Lena; Annabel was away. ([PERSON])"
+    assert {each.by for each in found} == {"model"}
+
+
+def test_what_a_rule_found_is_not_found_again() -> None:
+    text = "Anna at anna@b.de"
+    found = together(by_rules(text), by_names(text, [("person", "Anna"), ("person", "anna@b.de")]))
+    assert without(text, found) == "[PERSON] at [EMAIL]"
+
+
+@given(st.text(alphabet="a@.b0 1+4-()/,5xDE89\n", max_size=200))
+def test_findings_lie_apart_and_in_order(text: str) -> None:
+    found: tuple[Finding, ...] = by_rules(text)
+    assert all(one.end <= other.start for one, other in itertools.pairwise(found))
+    assert all(0 <= each.start < each.end <= len(text) and each.kind in RULES for each in found)
+    assert redacted(redacted(text)) == redacted(text)
+
+
+@pytest.mark.parametrize("piece", ["a", "a.@", "0", "0 ", "AB12 ", "a@b.", "1-", "(0", "+1 ", "4111 "])
+def test_no_text_takes_long(piece: str) -> None:
+    began = time.process_time()
+    by_rules(piece * (100_000 // len(piece)))
+    assert time.process_time() - began < 10
