@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import time
@@ -141,12 +142,11 @@ def first_token_s(server: Server, headers: Mapping[str, str], prompt: str) -> fl
     return asyncio.run(first())
 
 
-@EVERY_ENGINE
-@pytest.mark.timeout(300)
-def test_fifty_long_requests_of_one_user_hardly_hold_up_another(
-    serve: Callable[..., Server], models_dir: Path
-) -> None:
-    server = serve(models_dir)
+def alone_and_beside_fifty_s(server: Server) -> tuple[float, float]:
+    """How long the first token of a short request takes alone, and beside fifty long ones of somebody else.
+
+    The latter is infinite where these were gone before it could be told.
+    """
     anna, ben = made(server, "anna"), made(server, "ben")
     generate(server, ben)
     question = (
@@ -154,17 +154,27 @@ def test_fifty_long_requests_of_one_user_hardly_hold_up_another(
     )
     alone_s = [first_token_s(server, ben, f"{number}. {question}") for number in range(9)]
     with ThreadPoolExecutor(50) as crowd:
-        asked = [crowd.submit(generate, server, anna, 100, stop=[], seed=number) for number in range(50)]
+        for number in range(50):
+            crowd.submit(generate, server, anna, 100, stop=[], seed=number)
         while server.get("/api/queue")["busy"] < 3:
             time.sleep(0.05)
         beside_s = [first_token_s(server, ben, f"{number}! {question}") for number in range(9)]
-        told = server.get("/api/queue")
-        ratio = median(beside_s) / median(alone_s)
-        print(f"alone {median(alone_s) * 1000:.0f} ms, beside {median(beside_s) * 1000:.0f} ms: {ratio:.2f}")
-        rows = {row["name"]: row for row in told["principals"]}
-        assert rows["anna"]["queued"] > 0, "they were done too soon to tell anything"
-        assert rows["anna"]["busy"] <= 3
-        for each in asked:
-            each.cancel()
+        [told] = [row for row in server.get("/api/queue")["principals"] if row["name"] == "anna"]
         server.stop()
-    assert ratio < 1.5 or median(beside_s) - median(alone_s) < 0.03
+    assert told["busy"] <= 3
+    print(f"alone {median(alone_s) * 1000:.0f} ms, beside {median(beside_s) * 1000:.0f} ms")
+    return median(alone_s), median(beside_s) if told["queued"] else math.inf
+
+
+@EVERY_ENGINE
+@pytest.mark.timeout(300)
+def test_fifty_long_requests_of_one_user_hardly_hold_up_another(
+    serve: Callable[..., Server], models_dir: Path
+) -> None:
+    least_alone_s = least_beside_s = math.inf
+    for _ in range(3):  # other programs on the machine disturb one half of a round and not the other
+        alone_s, beside_s = alone_and_beside_fifty_s(serve(models_dir))
+        least_alone_s, least_beside_s = min(least_alone_s, alone_s), min(least_beside_s, beside_s)
+        if least_beside_s < 1.5 * least_alone_s:
+            break
+    assert least_beside_s < 1.5 * least_alone_s
