@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     flash_attention: bool | None = None  # None: where the engine thinks it pays
     kv_cache_type: KvType = "f16"
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
-    auth: Literal["auto", "none"] = "auto"
+    auth: Literal["auto", "keys", "none"] = "auto"
     knowledge_model: Annotated[str, BeforeValidator(_model_name)] = (
         ""  # ranks passages of documents by meaning; "": the smallest embedding model that is there
     )

@@ -65,6 +65,11 @@ def models() -> Path:
     return folder
 
 
+def keys_file() -> Path:
+    """The file of the keys that a server here knows."""
+    return home() / "keys.json"
+
+
 def api_key() -> str:
     """The key that this client sends."""
     return variable(*CLIENT_VARIABLES["API_KEY"])

@@ -28,9 +28,10 @@ from hutch.store.store import ModelStore
 from hutch.store.wanted import Catalog
 from tests.fakes import FakeBackend
 from tests.gguf_files import tiny_model
+from tests.keys import key
 
 KEY = "right"
-KEYS = Keys([hashlib.sha256(KEY.encode()).hexdigest()])
+KEYS = Keys(lambda: (key(KEY),))
 BIG = 64 << 10
 
 

@@ -47,6 +47,13 @@ export declare class Busy extends HutchError {
     /** What `Retry-After` said, in seconds; 0 where it said nothing. */
     retryAfterS: number;
 }
+/** The request could not begin by the deadline that it named. */
+export declare class TooLate extends Busy {
+}
+/** The key has had what it may have in a minute; this request was not begun. */
+export declare class OverLimit extends Busy {
+    httpStatus: number;
+}
 /** 429 or 503, without Hutch's own word that the request was not begun: it may come from a proxy. */
 export declare class TurnedAway extends Busy {
 }

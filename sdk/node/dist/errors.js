@@ -11,6 +11,8 @@
 //   EngineFailed       a worker died, or cannot load            502
 //   Unanswered         a model wrote no whole answer            422
 //   Busy               the queue is full                        503
+//     TooLate          it could not begin by its deadline       503
+//     OverLimit        this key has used up its minute          429
 //     TurnedAway       429 or 503 of something in between
 //   Unreachable        no server listens                        503
 //     NoAnswer         nothing took the connection in time
@@ -70,6 +72,13 @@ export class Busy extends HutchError {
     /** What `Retry-After` said, in seconds; 0 where it said nothing. */
     retryAfterS = 0;
 }
+/** The request could not begin by the deadline that it named. */
+export class TooLate extends Busy {
+}
+/** The key has had what it may have in a minute; this request was not begun. */
+export class OverLimit extends Busy {
+    httpStatus = 429;
+}
 /** 429 or 503, without Hutch's own word that the request was not begun: it may come from a proxy. */
 export class TurnedAway extends Busy {
 }
@@ -97,6 +106,7 @@ const BY_CODE = {
     bad_input: BadInput, bad_format: BadInput, not_built: BadInput, context_length_exceeded: BadInput,
     unauthenticated: Unauthenticated, forbidden: Forbidden, refused: Forbidden, not_found: NotFound, model_not_found: NotFound,
     conflict: Conflict, no_room: NoRoom, source_failed: SourceFailed, engine_failed: EngineFailed, unanswered: Unanswered, busy: Busy,
+    deadline_exceeded: TooLate, rate_limit_exceeded: OverLimit,
 };
 const BY_STATUS = {
     400: BadInput, 401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 413: BadInput,

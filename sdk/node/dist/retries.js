@@ -1,5 +1,5 @@
 // When a request is sent again, and after how long. Nothing here waits.
-import { BadInput, Busy, NoAnswer, Unreachable } from './errors.js';
+import { BadInput, Busy, NoAnswer, OverLimit, Unreachable } from './errors.js';
 /** Fill in what is not said: three times, from 0.25 s, up to 30 s. Throws BadInput. */
 export function retriesOf(said) {
     const whole = { times: 3, firstS: 0.25, longestS: 30, ...said };
@@ -14,7 +14,8 @@ export function waitS(retries, error, repeat, attempt) {
     if (attempt >= retries.times || repeat === 'never')
         return undefined;
     let toldS = 0;
-    if (error instanceof Busy && (error.constructor === Busy || repeat === 'always'))
+    const isRefused = error instanceof Busy && (error.constructor === Busy || error.constructor === OverLimit);
+    if (isRefused || (error instanceof Busy && repeat === 'always'))
         toldS = error.retryAfterS;
     else if (!(error instanceof Unreachable) || error instanceof NoAnswer)
         return undefined;

@@ -1,5 +1,5 @@
 // When a request is sent again, and after how long. Nothing here waits.
-import { BadInput, Busy, NoAnswer, Unreachable } from './errors.js'
+import { BadInput, Busy, NoAnswer, OverLimit, Unreachable } from './errors.js'
 
 /** `refused` repeats what was certainly not begun: without a connection, or where Hutch itself says it is busy. */
 export type Repeat = 'always' | 'refused' | 'never'
@@ -28,7 +28,8 @@ export function retriesOf(said: Partial<Retries>): Retries {
 export function waitS(retries: Retries, error: unknown, repeat: Repeat, attempt: number): number | undefined {
   if (attempt >= retries.times || repeat === 'never') return undefined
   let toldS = 0
-  if (error instanceof Busy && (error.constructor === Busy || repeat === 'always')) toldS = error.retryAfterS
+  const isRefused = error instanceof Busy && (error.constructor === Busy || error.constructor === OverLimit)
+  if (isRefused || (error instanceof Busy && repeat === 'always')) toldS = error.retryAfterS
   else if (!(error instanceof Unreachable) || error instanceof NoAnswer) return undefined
   if (toldS > retries.longestS) return undefined
   return toldS + Math.min(retries.firstS * 2 ** attempt, retries.longestS) * (0.5 + Math.random() / 2)

@@ -333,6 +333,17 @@ describe('patience', () => {
     assert.equal(script.asked.length, 1)
   })
 
+  it('takes what is over a limit for not begun, and what was too late for too late', async () => {
+    script.plays(told({ error: 'no', code: 'rate_limit_exceeded' }, 429), told({ id: 'r', status: 'completed' }))
+    await client().respond('m', 'hi')
+    assert.equal(script.asked.length, 2)
+    script.plays(told({ error: 'no', code: 'rate_limit_exceeded' }, 429))
+    await assert.rejects(client().respond('m', 'hi'), hutch.OverLimit)
+    script.plays(told({ error: 'no', code: 'deadline_exceeded' }, 503))
+    await assert.rejects(client().respond('m', 'hi'), hutch.TooLate)
+    assert.equal(script.asked.length, 1)
+  })
+
   for (const [method, words] of [['delete', ['m']], ['respond', ['m', 'hi']]]) {
     it(`repeats ${method} only where it was not begun`, async () => {
       script.plays({ status: 503, pieces: [HTML_502] })

@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 from hutch.api.ollama_wire import OLLAMA
 from hutch.api.route import Call, Route
 from hutch.api.threads import Threads
-from hutch.core.access import Action
+from hutch.core.access import Action, Principal
 from hutch.store.catalog_listing import CHOICES, Filter, told
 from hutch.store.store import ModelStore
 
@@ -36,8 +36,8 @@ class CatalogTable:
     async def table(self, call: Call) -> Response:
         """The whole table, or what the query leaves of it."""
         wanted = Filter.parse(call.request.query_params)
-        return JSONResponse(await self._threads.run(_table, self._store, wanted))
+        return JSONResponse(await self._threads.run(_table, self._store, wanted, call.who))
 
 
-def _table(store: ModelStore, wanted: Filter) -> dict[str, object]:
-    return told(store.catalog(), store.list(), wanted)
+def _table(store: ModelStore, wanted: Filter, who: Principal) -> dict[str, object]:
+    return told(store.catalog(), [each for each in store.list() if who.may_use(each.name)], wanted)

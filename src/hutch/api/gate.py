@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from hutch.api import policy
 from hutch.api.body import BodyTooSlow, pieces
 from hutch.api.route import Call, Dialect, Route
 from hutch.core.access import ANONYMOUS, Action, Principal
@@ -48,8 +49,10 @@ class Gate:
         """What the route answers, if it is asked."""
         try:
             async with _cancelled_if_client_leaves(request) as start_watching:
-                who = ANONYMOUS if route.public else self.principal(request)
+                who = ANONYMOUS if route.public else policy.asking(self.principal(request), request.headers)
+                policy.check_action(who, route.action)
                 body = None if route.raw_body or route.body is None else await self._body(request, route)
+                policy.check_models(who, body, {**request.query_params, **request.path_params})
                 if not route.raw_body:
                     start_watching()
                 return await route.handle(Call(who, request, body))

@@ -215,15 +215,15 @@ class OllamaModels:
             ),
         )
 
-    async def tags(self, call: Call) -> Response:  # noqa: ARG002
+    async def tags(self, call: Call) -> Response:
         """All models, newest first."""
-        models = await asyncio.to_thread(self._store.list)
+        models = [each for each in await asyncio.to_thread(self._store.list) if call.who.may_use(each.name)]
         return JSONResponse(await asyncio.to_thread(ollama_show.table, models, self._abilities))
 
-    async def ps(self, call: Call) -> Response:  # noqa: ARG002
+    async def ps(self, call: Call) -> Response:
         """The loaded models, those that stay longest first."""
         rows = sorted(
-            self._backend.running(),
+            (row for row in self._backend.running() if call.who.may_use(row.model.name)),
             key=lambda it: it.expires_at.timestamp() if it.expires_at else FOREVER,
             reverse=True,
         )

@@ -59,9 +59,9 @@ class OpenAIModels:
             ),
         )
 
-    async def models(self, call: Call) -> Response:  # noqa: ARG002
+    async def models(self, call: Call) -> Response:
         """All models."""
-        models = await asyncio.to_thread(self._library.list)
+        models = [each for each in await asyncio.to_thread(self._library.list) if call.who.may_use(each.name)]
         return JSONResponse({"object": "list", "data": [_model(model) for model in models]})
 
     async def model(self, call: Call) -> Response:

@@ -127,6 +127,7 @@ REPLIES: Mapping[str, Reply] = {
     "PUT /api/deployments/{port}": _STEPS,
     "DELETE /api/deployments/{port}": Reply(),
     "POST /api/deployments/{port}/rollback": _STEPS,
+    "GET /api/queue": Reply(dict[str, Any]),
     "GET /api/status": Reply(dict[str, Any]),
     "GET /metrics": _METRICS,
     "GET /api/metrics": _METRICS,

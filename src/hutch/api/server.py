@@ -41,6 +41,7 @@ from hutch.api.openai_chat import OpenAIChat
 from hutch.api.openai_models import OpenAIModels
 from hutch.api.openai_wire import OPENAI
 from hutch.api.openapi import described
+from hutch.api.queue import Queue
 from hutch.api.rerank import Rerank
 from hutch.api.responses import Responses
 from hutch.api.route import Route
@@ -54,7 +55,7 @@ from hutch.metrics.counters import OTHER
 from hutch.places import Address
 from hutch.runtime import logs
 from hutch.runtime.deployer import Deployer
-from hutch.security.authn import Open
+from hutch.security.authn import Open, Welcome
 
 _log = logging.getLogger(__name__)
 _DRAIN_S = 10  # for answers to end when the server is told to stop
@@ -78,6 +79,7 @@ def all_routes(parts: app.App, activity: Activity, deployer: Deployer | None = N
         *Tokens(parts.backend).routes(),
         *CatalogTable(parts.store).routes(),
         *Hardware(parts.inventory, parts.settings).routes(),
+        *Queue(parts.backend, parts.ledger, parts.settings.max_queue).routes(),
         *Deployments(deployer).routes(),
         *ollama_cloud.routes(),
         *MetricsRoutes(parts.backend, parts.counters, activity).routes(),
@@ -103,7 +105,8 @@ def create_app(
         routes=[served(gate, route) for route in routes],
         exception_handlers={HTTPException: functools.partial(_no_such_route, gate)},
     )
-    routed.router.redirect_slashes = isinstance(parts.authenticator, Open)  # a redirect asks for no key
+    # A redirect asks for no key.
+    routed.router.redirect_slashes = isinstance(parts.authenticator, Open | Welcome)
     origins = origin_pattern(parts.settings.origins)
     guarded = Guard(
         _Direct(routed, gate),
@@ -288,7 +291,7 @@ def _announce(parts: app.App, address: Address, listening: socket.socket) -> Non
     )
     if parts.new_key:
         print(
-            f"It can be reached from outside, so requests need a key. This one is shown only now:\n\n    {parts.new_key}\n",
+            f"Requests need a key. This one is shown only now:\n\n    {parts.new_key}\n",
             file=sys.stderr,
             flush=True,
         )

@@ -8,7 +8,7 @@ from hutch.api.limits import MAX_TEXT_CHARS
 from hutch.api.openai_wire import OPENAI, OpenAIDialect
 from hutch.api.route import Call, Route
 from hutch.api.tokens_wire import DetokenizeBody, TemplateBody, TokenizeBody, numbered
-from hutch.core.access import Action
+from hutch.core.access import Action, Principal
 from hutch.core.backend import Backend
 from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
@@ -52,7 +52,7 @@ class Tokens:
         """Take a text apart, or the text that a conversation becomes."""
         body: TokenizeBody = call.body
         headers, given = body.ignored(), body.given()
-        name = self._name(body.model)
+        name = self._name(call.who, body.model)
         if given == "content":
             found = await self._backend.tokenizer.tokenize(
                 name,
@@ -92,20 +92,20 @@ class Tokens:
         """Put tokens together. llama.cpp's clients read `content`, vLLM's read `prompt`."""
         body: DetokenizeBody = call.body
         headers, tokens = body.ignored(), body.checked()
-        text = await self._backend.tokenizer.detokenize(self._name(body.model), tokens)
+        text = await self._backend.tokenizer.detokenize(self._name(call.who, body.model), tokens)
         return JSONResponse({"content": text, "prompt": text}, headers=headers)
 
     async def apply_template(self, call: Call) -> Response:
         """Write a conversation as the model would read it, and ask nothing."""
         body: TemplateBody = call.body
         headers = body.ignored()
-        request = body.conversation(self._name(body.model).short)
+        request = body.conversation(self._name(call.who, body.model).short)
         text = await self._backend.render(request, opens_answer=body.opens_answer)
         return JSONResponse({"prompt": text}, headers=headers)
 
     async def info(self, call: Call) -> Response:
         """What vLLM's clients ask of a tokenizer before they use it."""
-        name = self._name(call.request.query_params.get("model"))
+        name = self._name(call.who, call.request.query_params.get("model"))
         found = await self._backend.tokenizer.special_tokens(name)
         return JSONResponse(
             {
@@ -116,11 +116,11 @@ class Tokens:
             }
         )
 
-    def _name(self, given: str | None) -> ModelName:
+    def _name(self, who: Principal, given: str | None) -> ModelName:
         """The model that is named; where none is, the one that is loaded. Raises BadInput where that is not one."""
         if given:
             return ModelName.parse(given)
-        loaded = [each.model.name for each in self._backend.running()]
+        loaded = [each.model.name for each in self._backend.running() if who.may_use(each.model.name)]
         if len(loaded) != 1:
             count = "no model is" if not loaded else f"{len(loaded)} models are"
             raise BadInput(

@@ -20,6 +20,7 @@ _BY_STATUS: Mapping[int, type[HutchError]] = {
     403: errors.Forbidden,
     404: errors.NotFound,
     409: errors.Conflict,
+    429: errors.OverLimit,
     502: errors.EngineFailed,
     503: errors.Busy,
     507: errors.NoRoom,

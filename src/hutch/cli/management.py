@@ -82,4 +82,67 @@ DEPLOY = Command(
     ),
 )
 
-MANAGEMENT = (INIT, MODELS, DEPLOY, METRICS)
+KEYS = Command(
+    "keys",
+    "hutch.cli.keys:list_keys",
+    "Make, list and revoke the keys of a server here",
+    parts=(
+        Command(
+            "create",
+            "hutch.cli.keys:create",
+            "Make a key, and show it this once",
+            (
+                arg("name", metavar="NAME", help="whose key it is"),
+                arg(
+                    "--expires",
+                    metavar="TIME",
+                    help="when it ends: in 30d, 12h, 2w, or on a day such as 2027-01-31",
+                ),
+                arg(
+                    "--model",
+                    dest="models",
+                    action="append",
+                    metavar="MODEL",
+                    help="only this model; may be given several times (default: every model)",
+                ),
+                arg(
+                    "--weight",
+                    type=float,
+                    default=1.0,
+                    metavar="W",
+                    help="its share beside others (default: 1)",
+                ),
+                arg(
+                    "--priority",
+                    type=int,
+                    default=0,
+                    metavar="N",
+                    help="a higher one goes first (default: 0)",
+                ),
+                arg(
+                    "--requests-per-minute", type=int, default=0, metavar="N", help="a limit (default: none)"
+                ),
+                arg("--tokens-per-minute", type=int, default=0, metavar="N", help="a limit (default: none)"),
+                flag("--json", help="print the key and what it may as JSON"),
+            ),
+        ),
+        Command(
+            "list", "hutch.cli.keys:list_keys", "List the keys", (flag("--json", help="print them as JSON"),)
+        ),
+        Command(
+            "revoke",
+            "hutch.cli.keys:revoke",
+            "Forget a key, at once",
+            (arg("name", metavar="NAME", help="whose key it is"),),
+        ),
+    ),
+)
+
+TOP = Command(
+    "top",
+    "hutch.cli.top:top",
+    "Watch models, slots, the queue, and who uses them",
+    (flag("--once", help="print it once"), flag("--json", help="print the API's own JSON, once")),
+)
+
+MANAGEMENT = (INIT, MODELS, DEPLOY, METRICS, KEYS, TOP)

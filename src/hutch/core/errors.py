@@ -18,6 +18,8 @@ HutchError                                                  500  exit 1
   EngineFailed      a worker died, or cannot load           502  exit 8
   Unanswered        a model's answer is not a whole one     422  exit 1
   Busy              the queue is full                       503  exit 9
+    TooLate         it could not begin by its deadline      503  exit 9
+    OverLimit       this key has used up its minute         429  exit 9
   Unreachable       no server answers                       503  exit 10
 """
 
@@ -167,6 +169,19 @@ class Busy(HutchError):
     def __init__(self, message: str, *, hint: str = "", retry_after_s: int = 1) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class TooLate(Busy):
+    """The request could not begin by the time that it named."""
+
+    code = "deadline_exceeded"
+
+
+class OverLimit(Busy):
+    """The principal has had what it may have in a minute."""
+
+    code = "rate_limit_exceeded"
+    http_status = 429
 
 
 class Unreachable(HutchError):

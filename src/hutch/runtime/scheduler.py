@@ -32,6 +32,7 @@ from hutch.runtime.launch import (
     vram_bytes,
     within_vram,
 )
+from hutch.runtime.ledger import Ledger
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.onnx_launch import OnHardware, RanOn, onnx_hardware
 from hutch.runtime.placement import Resident, place
@@ -68,6 +69,7 @@ class Scheduler:
         terms: TermsTable | None = None,
         *,
         listener: Listener = unheard,
+        ledger: Ledger | None = None,
     ) -> None:
         self._library = library
         self._inventory = inventory or Inventory()
@@ -75,6 +77,7 @@ class Scheduler:
         self._settings = settings
         self._sockets = sockets
         self._listener = listener
+        self._ledger = ledger or Ledger()
         self._residents = Residents()
         self._loading = asyncio.Lock()
         self._num_waiting = 0
@@ -212,7 +215,9 @@ class Scheduler:
         _log.debug("plan of %s: %s", model.name.short, plan)
         own = split_options(model.parameters)[1]
         _log_passed_over(model.name, passed_over(plan, options.over(own), self._settings))
-        slots = SlotPool(plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches)
+        slots = SlotPool(
+            plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches, ledger=self._ledger
+        )
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))

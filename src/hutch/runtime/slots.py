@@ -5,13 +5,15 @@ keeps belongs to the principal that put it there: for another one it is not reus
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from hutch.core.access import Principal
-from hutch.core.errors import Busy
+from hutch.runtime import fairness
+from hutch.runtime.ledger import Ledger
+from hutch.runtime.line import Line
 
 _MIN_SHARED = 0.1  # below this share of the prompt, a free slot used longest ago is the better choice
 
@@ -57,15 +59,20 @@ def common_prefix_length(a: str, b: str) -> int:
 
 
 class SlotPool:
-    """The slots of one worker, and the line of requests that wait for one."""
+    """The slots of one worker, and the line of requests that wait for one. Who goes next is `fairness`'s to say."""
 
-    def __init__(self, num_slots: int, max_queue: int, *, in_batches: bool = False) -> None:
+    def __init__(
+        self, num_slots: int, max_queue: int, *, in_batches: bool = False, ledger: Ledger | None = None
+    ) -> None:
         self._slots = [Slot(index) for index in range(num_slots)]
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._max_queue = max_queue
+        self._line = Line(max_queue, num_slots)
+        self._ledger = ledger or Ledger()
         self._num_free = num_slots
         self._in_batches = in_batches  # requests begin together: when all slots are free, and not before
+        self._held: Counter[str] = Counter()  # slots by principal
+        self._asked: dict[str, float] = {}  # when each principal last asked for a slot
         self._clock = 0
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def num_busy(self) -> int:
@@ -75,30 +82,34 @@ class SlotPool:
     @property
     def num_queued(self) -> int:
         """How many requests wait."""
-        return len(self._waiting)
+        return len(self._line.tickets)
 
     @asynccontextmanager
     async def lease(self, who: Principal, prompt: str) -> AsyncIterator[Lease]:
-        """Hold a slot, first come first served. Raises Busy where too many wait already."""
-        await self._turn()
+        """Hold a slot. Raises Busy where too many wait already, and TooLate where the deadline comes first."""
+        await self._turn(who)
         slot = choose([slot for slot in self._slots if not slot.busy], who, prompt)
         reuse = slot.owner == who
         self._clock += 1
         slot.busy, slot.owner, slot.prompt, slot.used = True, who, prompt, self._clock
+        began = self._line.begin()
         try:
             yield Lease(slot.index, reuse)
         finally:
             slot.busy = False
-            self._pass_on()
+            self._line.end(began)
+            self._give_back(who)
 
     @contextmanager
-    def also(self, num: int) -> Iterator[tuple[int, ...]]:
-        """Hold as many further slots as are free now, and no more than `num`. Nothing in them is reused, before or after.
+    def also(self, who: Principal, num: int) -> Iterator[tuple[int, ...]]:
+        """Hold as many further slots as may be had now, and no more than `num`. Nothing in them is reused, before or after.
 
         The engine takes them in the order of their numbers.
         """
-        taken = [slot for slot in self._slots if not slot.busy][: max(0, min(num, self._num_free))]
+        may_take = self._may_hold((who.id,))[who.id] - self._held[who.id]
+        taken = [slot for slot in self._slots if not slot.busy][: max(0, min(num, self._num_free, may_take))]
         self._num_free -= len(taken)
+        self._held[who.id] += len(taken)
         for slot in taken:
             slot.busy, slot.owner, slot.prompt = True, None, ""
         try:
@@ -106,41 +117,73 @@ class SlotPool:
         finally:
             for slot in taken:
                 slot.busy = False
-                self._pass_on()
+            self._free(who, len(taken))
 
     def forget(self) -> None:
         """Reuse nothing of what the slots hold: the worker is new, or has used them for something else."""
         for slot in self._slots:
             slot.owner = None
 
-    async def _turn(self) -> None:
-        """Return once a slot is this caller's to take; a slot that falls free goes to who waited longest."""
-        is_between = not self._in_batches or self._num_free == len(self._slots)
-        if self._num_free and is_between:
-            self._num_free -= 1
-            return
-        if len(self._waiting) >= self._max_queue:
-            raise Busy(
-                "server busy, please try again.  maximum pending requests exceeded",
-                hint="Send it again later, or raise HUTCH_MAX_QUEUE or HUTCH_NUM_PARALLEL.",
-            )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def _turn(self, who: Principal) -> None:
+        """Return once a slot is this caller's to take."""
+        self._asked[who.id] = self._ledger.clock()
+        turn = self._line.join(who)
+        self._ledger.waits(who)
+        self._hand_out()
         try:
+            if not turn.done():
+                self._line.bound(turn, who)
             await turn
-        except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif not turn.cancelled():
-                self._pass_on()  # the turn came in the same moment as the cancellation
+        except BaseException:
+            self._line.quit(turn)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_back(who)  # the turn came in the same moment as the cancellation
+            else:
+                self._ledger.leaves(who, was_running=False)
             raise
 
-    def _pass_on(self) -> None:
-        self._num_free += 1
+    def _hand_out(self) -> None:
+        """Give the free slots to whose turn it is."""
         if self._in_batches and self._num_free < len(self._slots):
             return
-        while self._waiting and self._num_free:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+        while self._num_free and self._line.tickets:
+            ids = {ticket.who.id for ticket in self._line.tickets}
+            ticket = fairness.next_up(
+                self._line.tickets, self._ledger.counters(), self._held, self._may_hold(ids)
+            )
+            if ticket is None:
+                self._look_again()
+                return
+            if self._line.call(ticket):
                 self._num_free -= 1
+                self._held[ticket.who.id] += 1
+                self._ledger.begins(ticket.who)
+
+    def _may_hold(self, ids: Iterable[str]) -> dict[str, int]:
+        """How many slots each of these principals may hold: fewer where others are expected here too."""
+        since = self._ledger.clock() - fairness.EXPECTED_S
+        self._asked = {name: when for name, when in self._asked.items() if when > since or self._held[name]}
+        num = len(self._slots)
+        return {
+            name: fairness.may_hold(num, are_others_expected=bool(self._asked.keys() - {name}))
+            for name in ids
+        }
+
+    def _look_again(self) -> None:
+        """A slot is kept free for somebody who may not come: hand it out when that is not expected any more."""
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(fairness.EXPECTED_S, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._hand_out()
+
+    def _give_back(self, who: Principal) -> None:
+        self._ledger.leaves(who, was_running=True)
+        self._free(who, 1)
+
+    def _free(self, who: Principal, num: int) -> None:
+        self._num_free += num
+        self._held[who.id] -= num
+        self._asked[who.id] = self._ledger.clock()
+        self._hand_out()

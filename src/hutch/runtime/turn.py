@@ -65,7 +65,7 @@ async def answer(
     async with loaded.slots.lease(who, job.prompt) as lease:
         lease = replace(lease, reuse=lease.reuse and loaded.terms.keeps_prefixes)  # noqa: PLW2901
         while done < request.num_choices:  # the prompt is in the slot now: no choice reads it anew
-            with loaded.slots.also(request.num_choices - done - 1 if shares else 0) as more:
+            with loaded.slots.also(who, request.num_choices - done - 1 if shares else 0) as more:
                 turn = Turn(lease, done, more)
                 async with aclosing(_tried(loaded, request, job, turn, timeout_s)) as chunks:
                     async for chunk in chunks:

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from hutch.core.errors import Busy, HutchError, Unreachable
+from hutch.core.errors import Busy, HutchError, OverLimit, Unreachable
 
 Repeat = Literal["always", "refused", "never"]
 
@@ -34,7 +34,7 @@ class Retries:
             return None
         if type(error) is Unreachable:  # refused; its subclass means that much time has gone already
             told_s = 0
-        elif type(error) is Busy or (isinstance(error, Busy) and repeat == "always"):
+        elif isinstance(error, Busy) and (type(error) in (Busy, OverLimit) or repeat == "always"):
             told_s = error.retry_after_s
         else:
             return None

@@ -1,20 +1,16 @@
 """Who a request comes from, judged by the key that it brings."""
 
-import hashlib
 import hmac
-import json
-import os
-import re
-import secrets
-from collections.abc import Iterable
-from pathlib import Path
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Protocol
 
-from hutch import files
 from hutch.core.access import ANONYMOUS, Principal
-from hutch.core.errors import BadInput, Unauthenticated
+from hutch.core.errors import HutchError, Unauthenticated
+from hutch.security.keys import PREFIX, Key, KeyFile, digest
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_log = logging.getLogger(__name__)
 
 
 class Authenticator(Protocol):
@@ -25,7 +21,7 @@ class Authenticator(Protocol):
 
 
 class Open:
-    """Everybody is anonymous: for a server that only this machine can reach, or that was told so."""
+    """Everybody is anonymous: for a server that was told so."""
 
     def principal(self, credential: str) -> Principal:  # noqa: ARG002
         """Anonymous, whatever the key."""
@@ -33,38 +29,71 @@ class Open:
 
 
 class Keys:
-    """Whoever has one of these keys may come in. Only SHA-256 digests of the keys are kept."""
+    """Whoever has one of these keys may come in. `known` is asked at each request."""
 
-    def __init__(self, digests: Iterable[str]) -> None:
-        self._digests = tuple(digests)
+    def __init__(self, known: Callable[[], Iterable[Key]]) -> None:
+        self._known = known
 
     def principal(self, credential: str) -> Principal:
         """The principal of this key. Takes as long for a wrong key as for a right one."""
-        digest = _digest(credential)
-        known = [hmac.compare_digest(digest, other) for other in self._digests]
-        if not credential or not any(known):
+        sent = digest(credential)
+        matching = [key for key in self._known() if hmac.compare_digest(sent, key.sha256)]
+        if not credential or not matching:
             raise Unauthenticated(
                 "unauthorized",
                 hint="Send `Authorization: Bearer KEY`; the hutch command sends HUTCH_API_KEY.",
             )
-        return Principal(f"key:{digest[:16]}")
+        if matching[0].has_expired(datetime.now(UTC)):
+            raise Unauthenticated("this key has expired", hint="Ask for a new one: `hutch keys create NAME`.")
+        return matching[0].principal
 
 
-def first_key(file: Path) -> tuple[Keys, str]:
-    """The keys in `file`; where there are none a first one is made, returned, and never shown again."""
-    if file.exists():
+class Welcome:
+    """Keys are known and none is needed: for a server that only this machine can reach.
+
+    What is no key of Hutch's, such as the words that clients of OpenAI's API send because they must send something, is none.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def principal(self, credential: str) -> Principal:
+        """The principal of this key, or anonymous without one. A key that was revoked is not taken for none."""
+        if not credential.startswith(PREFIX):
+            return ANONYMOUS
         try:
-            digests = json.loads(file.read_text(encoding="utf-8"))["sha256"]
-            if not isinstance(digests, list) or not all(_DIGEST.fullmatch(digest) for digest in digests):
-                raise ValueError("no list of SHA-256 digests")
-            return Keys(digests), ""
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{file} is damaged", hint="Restore it, or remove it to get a new key.") from error
-    key = f"hutch-{secrets.token_urlsafe(32)}"
-    data = json.dumps({"sha256": [_digest(key)]}).encode()
-    files.write_whole(file, data, file.with_name(f".{file.name}.{os.getpid()}"), 0o600)
-    return Keys([_digest(key)]), key
+            return self._keys.principal(credential)
+        except Unauthenticated as error:
+            raise Unauthenticated(
+                "this key is not known here" if error.message == "unauthorized" else error.message,
+                hint="It may have been revoked, or be another server's. This server needs none: send no key.",
+            ) from error
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+class Watched:
+    """The keys of a file as they are now: commands change it while the server runs."""
+
+    def __init__(self, file: KeyFile) -> None:
+        self._file = file
+        self._stamp: object = ...
+        self._keys: tuple[Key, ...] = ()
+        self._problem: HutchError | None = None
+
+    def __call__(self) -> tuple[Key, ...]:
+        """The keys. Raises HutchError where the file cannot be read: then nobody is let in by an older one."""
+        try:
+            stamp = self._file.stamp()
+            if stamp != self._stamp:
+                self._keys, self._problem = self._file.read(), None
+                self._stamp = stamp
+        except (HutchError, OSError) as error:
+            if self._problem is None:
+                _log.error("no key can be checked: %s", error)
+            self._stamp = ...  # look again at each request
+            self._problem = HutchError(
+                "the server cannot read its keys",
+                hint="Its log says why. Whoever runs it can restore the file.",
+            )
+        if self._problem is not None:
+            raise self._problem
+        return self._keys

@@ -9,7 +9,6 @@ The kernel lets go of it when its holder dies, however it dies. Readers of the s
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +17,8 @@ from typing import Self
 
 from hutch.core.errors import Conflict
 from hutch.core.models import Progress
+from hutch.files import try_lock
 from hutch.store import layout, room
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 _POLL_S = 0.1
 
@@ -51,7 +46,7 @@ class Lock:
             with room.guarded(self._path.parent):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            if not _lock(descriptor, shared=self._shared):
+            if not try_lock(descriptor, shared=self._shared):
                 os.close(descriptor)
                 return False
             if _is_same_file(descriptor, self._path):
@@ -99,24 +94,3 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-if sys.platform == "win32":
-
-    def _lock(descriptor: int, *, shared: bool) -> bool:
-        """Windows has no shared kind: holders of a shared lock come one after another there."""
-        del shared
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-
-    def _lock(descriptor: int, *, shared: bool) -> bool:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

@@ -54,6 +54,6 @@ def test_all_else_is_there(tmp_path: Path) -> None:
 
 
 def test_who_may_not_come_in_is_told_no_more_than_elsewhere(tmp_path: Path) -> None:
-    assert _asked(tmp_path, Counters(), Keys(()), "/v1/models").status == 401
+    assert _asked(tmp_path, Counters(), Keys(lambda: ()), "/v1/models").status == 401
     foreign = _asked(tmp_path, Counters(), Open(), "/v1/models", origin="https://elsewhere.example")
     assert foreign.status == 403

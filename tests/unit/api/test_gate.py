@@ -1,7 +1,6 @@
 """The gate: who comes in, and with what."""
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from hutch.api.server import served
 from hutch.core.access import ANONYMOUS, Action
 from hutch.core.errors import Busy, EngineFailed, NotFound
 from hutch.security.authn import Authenticator, Keys, Open
+from tests.keys import key
 from tests.unit.api.asgi import Reply, ask, scope
 
 LIMIT = 1 << 20
@@ -207,7 +207,7 @@ def test_a_server_that_stops_is_no_client_that_leaves() -> None:
     asyncio.run(scenario())
 
 
-KEYS = Keys([hashlib.sha256(b"right").hexdigest()])
+KEYS = Keys(lambda: (key("right"),))
 
 
 @pytest.mark.parametrize(

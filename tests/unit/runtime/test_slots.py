@@ -2,13 +2,17 @@
 
 import asyncio
 import random
+import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hutch.core.access import ANONYMOUS, Principal
-from hutch.core.errors import Busy
+from hutch.core.access import ANONYMOUS, Allowance, Principal
+from hutch.core.errors import Busy, TooLate
+from hutch.runtime.fairness import EXPECTED_S, cost
+from hutch.runtime.ledger import Ledger
 from hutch.runtime.slots import Lease, Slot, SlotPool, choose, common_prefix_length
 
 ALICE, BOB = Principal("alice"), Principal("bob")
@@ -44,8 +48,20 @@ def test_the_common_prefix_is_the_longest_one(prefix: str, one: str, other: str)
     assert a[length : length + 1] != b[length : length + 1] or length == len(a) == len(b)
 
 
+class Clock:
+    """The time, as a test has it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.now
+
+
 async def all_free(pool: SlotPool, num_slots: int) -> bool:
     """Whether every slot can be had at once; the pool must be one that lets nobody wait."""
+    pool._asked.clear()  # nobody else is expected
     holders = [pool.lease(ANONYMOUS, "") for _ in range(num_slots)]
     leases = [await holder.__aenter__() for holder in holders]
     for holder in holders:
@@ -226,7 +242,7 @@ async def crowd(seed: int, num_slots: int, max_queue: int) -> None:
         assert result is None or isinstance(result, asyncio.CancelledError | Busy)
     assert not held
     assert (pool.num_busy, pool.num_queued) == (0, 0)
-    pool._max_queue = 0
+    pool._line._max_queue = 0
     assert await all_free(pool, num_slots)
 
 
@@ -244,14 +260,14 @@ def test_further_slots_are_those_that_are_free_and_are_given_back() -> None:
     async def use() -> None:
         pool = SlotPool(4, 8)
         async with pool.lease(ANONYMOUS, "a"), pool.lease(ANONYMOUS, "b"):
-            with pool.also(5) as num:
+            with pool.also(ANONYMOUS, 5) as num:
                 assert (num, pool.num_busy) == ((2, 3), 4)
                 late = asyncio.create_task(_hold(pool))
                 await asyncio.sleep(0)
                 assert pool.num_queued == 1
             await late  # it waited for one of them
             assert pool.num_busy == 2
-        with pool.also(0) as none:
+        with pool.also(ANONYMOUS, 0) as none:
             assert none == ()
 
     asyncio.run(use())
@@ -263,7 +279,7 @@ def test_nothing_is_reused_of_what_was_in_a_further_slot() -> None:
         async with pool.lease(ANONYMOUS, "a"), pool.lease(ANONYMOUS, "b"):
             pass
         async with pool.lease(ANONYMOUS, "a") as kept:
-            with pool.also(1):
+            with pool.also(ANONYMOUS, 1):
                 pass
         async with pool.lease(ANONYMOUS, "a") as first, pool.lease(ANONYMOUS, "b") as second:
             return [kept.reuse, first.reuse, second.reuse]
@@ -274,3 +290,125 @@ def test_nothing_is_reused_of_what_was_in_a_further_slot() -> None:
 async def _hold(pool: SlotPool) -> None:
     async with pool.lease(ANONYMOUS, "late"):
         pass
+
+
+async def order_of(pool: SlotPool, asking: list[Principal], *, held_by: Principal) -> list[str]:
+    """In which order these get the one slot, who all ask while somebody else has it."""
+    order: list[str] = []
+
+    async def take(who: Principal) -> None:
+        async with pool.lease(who, ""):
+            order.append(who.id)
+            pool._ledger.account(who).counter += cost(0, 100, who.allowance.weight)
+
+    async with pool.lease(held_by, ""):
+        tasks = [asyncio.create_task(take(who)) for who in asking]
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    return order
+
+
+def test_whoever_has_had_least_goes_next_and_not_whoever_came_first() -> None:
+    order = asyncio.run(order_of(SlotPool(1, 10), [ALICE, ALICE, ALICE, BOB], held_by=ALICE))
+    assert order == ["alice", "bob", "alice", "alice"]
+
+
+def test_twice_the_weight_gets_twice_as_much() -> None:
+    heavy = Principal("heavy", allowance=Allowance(weight=2.0))
+    order = asyncio.run(order_of(SlotPool(1, 99), [heavy] * 12 + [BOB] * 12, held_by=ANONYMOUS))
+    assert order[:9].count("heavy") == 6
+
+
+def test_a_higher_priority_goes_first_whatever_it_has_had() -> None:
+    urgent = Principal("urgent", allowance=Allowance(priority=1))
+    order = asyncio.run(order_of(SlotPool(1, 99), [BOB, BOB, urgent, urgent], held_by=urgent))
+    assert order == ["urgent", "urgent", "bob", "bob"]
+
+
+def test_the_earlier_deadline_goes_first_among_ones_own_and_gains_nothing_over_others() -> None:
+    soon = replace(ALICE, begin_by=time.monotonic() + 50)
+    sooner = replace(ALICE, begin_by=time.monotonic() + 20)
+
+    async def scenario() -> list[float | None]:
+        pool = SlotPool(1, 9)
+        order: list[float | None] = []
+
+        async def take(who: Principal) -> None:
+            async with pool.lease(who, ""):
+                order.append(who.begin_by)
+
+        async with pool.lease(BOB, ""):
+            tasks = [asyncio.create_task(take(who)) for who in (ALICE, soon, sooner)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(scenario()) == [sooner.begin_by, soon.begin_by, None]
+
+
+def test_who_cannot_begin_by_the_deadline_is_told_when_it_comes_and_not_later() -> None:
+    async def scenario() -> None:
+        pool = SlotPool(1, 9)
+        async with pool.lease(BOB, ""):
+            began = time.monotonic()
+            with pytest.raises(TooLate) as caught:
+                async with pool.lease(replace(ALICE, begin_by=began + 0.05), ""):
+                    pass
+            assert 0.04 < time.monotonic() - began < 1.0
+            assert caught.value.retry_after_s >= 1
+            assert pool.num_queued == 0
+        with pytest.raises(TooLate):  # also where a slot is free
+            async with pool.lease(replace(ALICE, begin_by=time.monotonic() - 0.01), ""):
+                pass
+        assert await all_free(pool, 1)
+
+    asyncio.run(scenario())
+
+
+def test_one_slot_is_kept_from_the_only_one_who_asks_while_another_is_expected() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        pool = SlotPool(2, 9, ledger=Ledger(clock))
+        async with pool.lease(BOB, ""):
+            pass  # so he is expected to come back
+        async with pool.lease(ALICE, ""):
+            hoarding = asyncio.create_task(_take(pool, ALICE))
+            await asyncio.sleep(0)
+            assert (pool.num_busy, pool.num_queued) == (1, 1)
+            with pool.also(ALICE, 1) as further:
+                assert further == ()
+            async with pool.lease(BOB, ""):  # at once
+                assert pool.num_busy == 2
+            clock.now += EXPECTED_S + 1
+            pool._wake()
+            await asyncio.sleep(0)
+            await hoarding  # in the other slot: nobody is expected any more
+        assert (pool.num_busy, pool.num_queued) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_full_line_makes_room_for_somebody_who_has_less_of_it() -> None:
+    async def scenario() -> None:
+        pool = SlotPool(1, 3)
+        async with pool.lease(ALICE, ""):
+            crowd = [asyncio.create_task(_take(pool, ALICE)) for _ in range(3)]
+            await asyncio.sleep(0)
+            newcomer = asyncio.create_task(_take(pool, BOB))
+            await asyncio.sleep(0)
+            assert pool.num_queued == 3
+            with pytest.raises(
+                Busy
+            ):  # she has two of three places; with one more she would have more than he
+                await _take(pool, ALICE)
+        told = await asyncio.gather(*crowd, newcomer, return_exceptions=True)
+        assert [type(each) for each in told] == [type(None), type(None), Busy, type(None)]
+        accounts = pool._ledger.accounts()
+        assert [(each.running, each.waiting) for each in accounts] == [(0, 0), (0, 0)]
+
+    asyncio.run(scenario())
+
+
+async def _take(pool: SlotPool, who: Principal) -> None:
+    async with pool.lease(who, ""):
+        await asyncio.sleep(0)

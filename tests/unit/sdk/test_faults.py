@@ -114,6 +114,22 @@ def test_what_cannot_be_done_twice_is_repeated_only_where_it_was_not_begun(
     assert len(script.asked) == 2
 
 
+def test_what_is_over_a_limit_was_not_begun_and_what_was_too_late_is_too_late(
+    ask: Asker, script: Script
+) -> None:
+    over, late = ({"error": "no", "code": code} for code in ("rate_limit_exceeded", "deadline_exceeded"))
+    script.plays(told(over, 429), told({"id": "r", "status": "completed"}))
+    ask("respond", "m", "hi")
+    assert len(script.asked) == 2
+    script.plays(told(over, 429))
+    with pytest.raises(errors.OverLimit):
+        ask("respond", "m", "hi")
+    script.plays(told(late, 503))
+    with pytest.raises(errors.TooLate):
+        ask("respond", "m", "hi")
+    assert len(script.asked) == 1
+
+
 def test_retry_after_is_waited_for(ask: Asker, script: Script) -> None:
     script.plays(told(BUSY, 503, retry_after="1"), MODELS)
     ask("list")

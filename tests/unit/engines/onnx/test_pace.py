@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hutch.engines.onnx.pace import Pace
+from hutch.engines.onnx.pace import Pace, _Cost
 
 
 def learnt(token_s: float = 0.001, step_s: float = 0.015, rows: int = 7, max_chunk: int = 512) -> Pace:
@@ -36,6 +36,31 @@ def test_a_chunk_that_took_long_is_made_up_for_before_the_next_one() -> None:
 
 def test_a_short_prompt_is_read_at_once_even_while_others_write() -> None:
     assert learnt().chunk(200, 200, num_decoding=7, num_busy=8) == 200
+
+
+def test_what_is_short_goes_by_the_steps_where_they_are_slow() -> None:
+    slow = learnt(token_s=0.01, step_s=0.15)
+    assert slow.chunk(140, 140, num_decoding=7, num_busy=8) == 140
+    assert slow.chunk(200, 200, num_decoding=7, num_busy=8) < 50
+
+
+def test_many_short_prompts_do_not_make_a_longer_one_wait() -> None:
+    pace = learnt(token_s=0.0005)
+    for _ in range(50):
+        pace.prefilled(6, 0.030 + 6 * 0.0005)
+        pace.decoded(3, 0.030)
+    pace.prefilled(80, 0.030 + 80 * 0.0005)
+    assert pace.chunk(100, 100, num_decoding=3, num_busy=4) == 100
+    assert pace.chunk(4000, 4000, num_decoding=3, num_busy=4) < 200
+
+
+@given(st.lists(st.tuples(st.integers(1, 600), st.floats(1e-5, 10)), min_size=1, max_size=50))
+def test_no_noise_makes_a_chunk_cost_nothing(chunks: list[tuple[int, float]]) -> None:
+    cost = _Cost()
+    for num_tokens, took_s in chunks:
+        cost.learn(num_tokens, took_s)
+    assert cost.token_s > 0
+    assert cost.chunk_s >= -1e-9 * cost.of(1000)
 
 
 def test_with_nobody_waiting_a_chunk_takes_a_quarter_of_a_second() -> None:
