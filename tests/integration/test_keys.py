@@ -166,6 +166,7 @@ def alone_and_beside_fifty_s(server: Server) -> tuple[float, float]:
     return median(alone_s), median(beside_s) if told["queued"] else math.inf
 
 
+@pytest.mark.slow
 @EVERY_ENGINE
 @pytest.mark.timeout(300)
 def test_fifty_long_requests_of_one_user_hardly_hold_up_another(
