@@ -183,6 +183,12 @@ def test_redaction_of_names_takes_what_stands_in_the_text(house: House) -> None:
     assert told["eval_count"] == 3
 
 
+def test_more_names_than_a_model_may_list_are_not_passed_over(house: House) -> None:
+    says = {"found": [{"kind": "person", "text": "Anna"}] * 100}
+    status, told = house.post("redact", [says], model="tiny", text=TEXT, names=["person"])
+    assert (status, told["code"], told["hint"]) == (422, "unanswered", "Send it in parts.")
+
+
 def test_a_picture_is_shown_to_the_model(house: House) -> None:
     status, told = house.post(
         "describe", [{"description": "White."}], model="tiny", image=png(), prompt="Why?"

@@ -120,7 +120,7 @@ class Tasks:
         if asked is not None:
             told, usage = await answer(self._backend, questions.names_in(text, body.names), asked, call.who)
             named = await asyncio.to_thread(redaction.by_names, text, told["found"])
-            found, counts = redaction.together(found, named), _counts(asked, usage)
+            found, counts = redaction.together(text, found, named), _counts(asked, usage)
         return {
             "text": redaction.without(text, found),
             "found": [asdict(each) for each in found],
