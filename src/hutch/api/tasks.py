@@ -132,11 +132,11 @@ async def _done(task: Task, call: Call) -> Response:
 
 
 async def _ocr(call: Call) -> JsonDict:
-    return await pictures.text_in(call.body.seen())
+    return await pictures.text_in(call.body.seen)
 
 
 async def _enhance(call: Call) -> JsonDict:
-    return await pictures.enhanced(call.body.seen(), call.body.wanted())
+    return await pictures.enhanced(call.body.seen, call.body.wanted())
 
 
 def _counts(asked: Asked, *usages: Usage) -> JsonDict:
