@@ -16,6 +16,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from starlette.testclient import TestClient
 
+from hutch.api import tasks
+from hutch.api import tasks_wire as wire
 from hutch.core.access import Principal
 from hutch.core.chat import Chunk, GenerateRequest, Sampling
 from hutch.core.errors import ContextExceeded
@@ -105,6 +107,12 @@ def test_every_task_is_listed_with_what_it_takes_and_gives(house: House) -> None
     assert {f"/api/tasks/{name}" for name in tasks} <= set(paths)
 
 
+def test_the_list_of_tasks_is_made_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = house.client.get("/api/tasks").json()
+    monkeypatch.setattr(wire.TaskBody, "model_json_schema", None)
+    assert house.client.get("/api/tasks").json() == first
+
+
 def test_a_model_is_asked_without_chance_and_held_to_a_schema(house: House) -> None:
     told = house.gives("summarize", {"summary": "Anna pays."}, max_words=9, language="German", keep_alive=7)
     assert told == {
@@ -174,6 +182,13 @@ def test_redaction_by_rules_asks_no_model(house: House) -> None:
     assert (status, told["text"]) == (200, "Anna Berg pays 5 EUR to [EMAIL].")
     assert told["found"] == [{"kind": "email", "start": 24, "end": 40, "by": "rule"}]
     assert house.post("redact", text=TEXT, rules=["card"])[1]["text"] == TEXT
+
+
+def test_too_many_redactions_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_REDACTIONS", Line(0, 0, "redactions"))
+    reply = house.client.post("/api/tasks/redact", json={"text": TEXT})
+    assert (reply.status_code, reply.json()["code"]) == (503, "busy")
+    assert reply.headers["Retry-After"] == "1"
 
 
 def test_redaction_of_names_takes_what_stands_in_the_text(house: House) -> None:
@@ -264,6 +279,22 @@ def test_what_is_no_whole_answer_is_none(house: House, answer: str) -> None:
     house.backend.finish = "length"
     _, told = house.post("summarize", [answer], model="tiny", text=TEXT)
     assert "did not come to the end" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("summarize", r'{"summary": "Anna \ud83d"}'),
+        ("extract", '{"a": 1e999}'),
+        ("extract", '{"a": NaN}'),
+        ("extract", '{"a": ' + "[" * 100_000),
+        ("redact", r'{"found": [{"kind": "person", "text": "\ud83d"}]}'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_on_is_no_answer(house: House, task: str, answer: str) -> None:
+    needed = NEEDED.get(task, {"names": ["person"]} if task == "redact" else {})
+    status, told = house.post(task, [answer], model="tiny", text=TEXT, **needed)
+    assert (status, told["code"]) == (422, "unanswered")
 
 
 def png(size: tuple[int, int] = (300, 60), text: str = "", mode: str = "RGB") -> str:
