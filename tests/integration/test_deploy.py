@@ -81,8 +81,11 @@ class Site:
             return error.code, json.load(error)
 
     def running(self) -> Document:
-        """The loaded model."""
-        (row,) = self.server.get("/api/ps")["models"]
+        """The loaded model, once what was loaded before it has gone."""
+        deadline = time.monotonic() + 10
+        while len(rows := self.server.get("/api/ps")["models"]) > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (row,) = rows
         return dict(row)
 
 

@@ -221,16 +221,17 @@ def test_a_model_that_cannot_fill_in_says_so(house: Server, path: str) -> None:
     assert f"{MODEL} does not support insert" in reply.error
 
 
-def test_a_shifted_context_goes_on_and_yet_ends(house: Server) -> None:
+@pytest.mark.parametrize("limit", [pytest.param({}, marks=pytest.mark.slow), {"num_predict": 300}])
+def test_a_shifted_context_goes_on_and_yet_ends(house: Server, limit: dict[str, int]) -> None:
     assert ask(house, "POST", "/api/generate", {"model": MODEL, "keep_alive": 0}).status == 200
     endless = {"type": "array", "items": {"const": "and"}, "minItems": 900}
-    options = {"num_ctx": 256, "temperature": 0}
+    options = {"num_ctx": 256, "temperature": 0} | limit
     body = {"model": MODEL, "prompt": "Go on.", "options": options, "format": endless, "stream": False}
     stopped = ask(house, "POST", "/api/generate", {**body, "shift": False}).json
     assert (stopped["done_reason"], stopped["eval_count"] < 256) == ("length", True)
     pid = running(house)[MODEL]["pid"]
     shifted = ask(house, "POST", "/api/generate", {**body, "shift": True}).json
-    assert (shifted["done_reason"], shifted["eval_count"]) == ("length", 10 * 256)
+    assert (shifted["done_reason"], shifted["eval_count"]) == ("length", limit.get("num_predict", 10 * 256))
     assert running(house)[MODEL]["pid"] != pid  # it is loaded so, or not
 
 

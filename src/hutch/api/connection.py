@@ -139,7 +139,8 @@ class _Gathering:
             data = b"".join(self._pieces)
             self._pieces.clear()
             self._num_bytes = 0
-            self._transport.write(data)
+            if not self._transport.is_closing():  # the client may have left in this very turn
+                self._transport.write(data)
 
 
 def _is_open(cycle: RequestResponseCycle | None) -> bool:

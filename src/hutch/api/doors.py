@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hutch.core.errors import HutchError
+from hutch.core.errors import Conflict, HutchError
 from hutch.places import Address
 
 _OPEN_WITHIN_S = 10.0
@@ -63,9 +63,11 @@ class Doors:
         self._settings = settings
         self._address = address
         self._doors: dict[int, _Door] = {}
+        self._are_shut = False
 
     def reserve(self, port: int) -> bool:
         """Take a port: who connects waits until it is opened. False where it is there already. Raises Conflict."""
+        self._check_open()
         if port in self._doors:
             return False
         address = Address(self._address.scheme, self._address.host, port)
@@ -73,7 +75,8 @@ class Doors:
         return True
 
     async def open(self, port: int, *, openai_compatible: bool) -> None:
-        """Answer there, or go on to, in this way."""
+        """Answer there, or go on to, in this way. Raises Conflict."""
+        self._check_open()
         door = self._doors[port]
         door.app.openai_compatible = openai_compatible
         if door.server is not None:
@@ -97,5 +100,10 @@ class Doors:
         door.listening.close()
 
     async def close_all(self) -> None:
-        """Close every one."""
+        """Close every one, and open none from here on."""
+        self._are_shut = True
         await asyncio.gather(*(self.close(port) for port in tuple(self._doors)))
+
+    def _check_open(self) -> None:
+        if self._are_shut:
+            raise Conflict("the server is ending", hint="Deploy again once it has been started anew.")

@@ -111,13 +111,18 @@ class InvalidBody(BadInput):
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         # Of a field that may be this or that, what went farthest was meant: item 3 of a list, not "no text".
         first = max((each for each in errors if each["loc"][:1] == errors[0]["loc"][:1]), key=_depth)
-        param = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+        param = ".".join(str(part) for part in first["loc"] if not _is_type(part))
         message = first["msg"].removeprefix("Invalid JSON: ").removesuffix(" after validation, not more")
         super().__init__(f"{param}: {message}" if param else f"invalid JSON: {message}", param=param or None)
 
 
 def _depth(error: ErrorDetails) -> int:
     return len(error["loc"])
+
+
+def _is_type(part: str | int) -> bool:
+    """Whether a part of a place names one of the types that a field may be of, and nothing in the body."""
+    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part)
 
 
 class Refusal(Response):

@@ -167,8 +167,12 @@ class _Deployment(TypedDict):
     port: int
     model: str
     state: Literal["ready", "starting", "failed"]
+    document: JsonDict | None
+    variant: str | None
+    applied_at: str
     problem: str
     before: JsonDict | None
+    recorded: bool
 
 
 class DeploymentList(TypedDict):

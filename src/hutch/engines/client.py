@@ -141,14 +141,14 @@ class _Exchange(asyncio.Protocol):
 
         With a pause, it is what came in so many seconds, or until the worker hung up.
         """
-        if pause_s and CAN_SEE_ENDS and not (self._pieces or self._is_complete or self._is_lost):
-            self._lull = self._lull or Lull(self._transport, self.data_received)
-            self._lull.begin(pause_s)
         while not self._pieces:
             if self._is_complete:
                 return b""
             if self._is_lost:
                 raise WorkerGone(_DIED, hint=_HINT)
+            if pause_s and CAN_SEE_ENDS:  # each time: what came last may have held nothing of the body
+                self._lull = self._lull or Lull(self._transport, self.data_received)
+                self._lull.begin(pause_s)
             self._news.clear()
             await self._news.wait()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)

@@ -205,7 +205,8 @@ def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = 
     need_bytes = _OVERHEAD_BYTES + _logits_bytes(plan, facts)
     for file in (facts, *beside):
         cache_bytes = context_bytes(plan, file) * plan.num_slots
-        copies = 2 if plan.is_bert else 1  # numbers of 16 bits become such of 32
+        # Of a BERT, numbers of 16 bits become such of 32, and ONNX Runtime copies them while it loads.
+        copies = 4 if plan.is_bert else 1
         need_bytes += copies * file.size_bytes + min(cache_bytes, plan.kv_cache_bytes or cache_bytes)
     return need_bytes
 

@@ -89,7 +89,7 @@ class Link:
             raise BrokenOff(f"the server at {where} broke off: {error}", hint=hint) from error
         except (httpx2.InvalidURL, UnicodeError) as error:  # the second for a name that DNS cannot hold
             raise BadInput(
-                f"{where} is no address: {error}", hint="Write host:port or http://host:port."
+                f"invalid address {where!r}: {error}", hint="Write host:port or http://host:port."
             ) from error
 
 

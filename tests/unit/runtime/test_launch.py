@@ -323,7 +323,7 @@ def test_a_bert_of_floats_is_run_by_onnx_runtime() -> None:
     assert (found.num_ctx, found.num_ubatch, found.num_slots, found.num_gpu) == (256, 256, 16, 0)
     assert memory_need_bytes(found, bert_facts()) == memory_need_bytes(
         onnx_plan(), onnx_facts(0, config=None)
-    ) + (2 << 20)
+    ) + (4 << 20)
     assert passed_over(found, LoadOptions(num_gpu=0, use_mmap=True)) == ("use_mmap",)
 
 

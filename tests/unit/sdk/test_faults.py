@@ -333,12 +333,13 @@ def test_settings_that_cannot_be(kind: Any, settings: Any) -> None:
 
 @pytest.mark.parametrize("address", ["\x00", "[::1", "::::"])
 def test_an_address_that_cannot_be(ask: Asker, address: str) -> None:
-    with pytest.raises(errors.BadInput, match="is no address"):
+    with pytest.raises(errors.BadInput, match="invalid address") as caught:
         ask("list", client={"base_url": address})
+    assert caught.value.hint == "Write host:port or http://host:port."
 
 
 def test_a_name_that_dns_cannot_hold() -> None:
-    with Client("x" * 64) as client, pytest.raises(errors.BadInput, match="is no address"):
+    with Client("x" * 64) as client, pytest.raises(errors.BadInput, match="invalid address"):
         client.list()
 
 

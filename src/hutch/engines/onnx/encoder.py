@@ -47,6 +47,7 @@ class Encoder:
     def __init__(self, model: EncoderModel, num_thread: int, providers: Sequence[str] = ()) -> None:
         """Load `model` on the first of `providers` that can run it. Raises FormatError, NotBuilt, or EngineFailed where the graph cannot be run."""
         self.config: PoolingConfig = model.config
+        self.num_tokens = model.num_tokens
         self._pooler = Pooler(self.config, model.files)
 
         def make_options() -> onnxruntime.SessionOptions:

@@ -15,11 +15,11 @@ _LONG = 1 << 15  # characters: to take them apart keeps the event loop for some 
 
 
 class EncoderTokens:
-    """The tokenizer of one encoder, which takes texts of at most `max_tokens`."""
+    """The tokenizer of one encoder, which knows `num_tokens` and takes texts of at most `max_tokens`."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, max_tokens: int) -> None:
+    def __init__(self, tokenizer: tokenizers.Tokenizer, num_tokens: int, max_tokens: int) -> None:
         self._tokenizer = tokenizer
-        self._vocabulary = self._tokenizer.get_vocab_size()
+        self._num_tokens = num_tokens
         self._max_tokens = max_tokens
 
     async def texts(self, given: Any) -> list[Text]:
@@ -50,8 +50,8 @@ class EncoderTokens:
         """Token ids as they were given. Raises BadInput that names the field."""
         if not isinstance(ids, list) or not ids:
             raise BadInput(f"{name}: a text, or a list of token ids, is needed", param=name)
-        if not all(type(each) is int and 0 <= each < self._vocabulary for each in ids):
-            raise BadInput(f"{name}: token ids are from 0 to {self._vocabulary - 1}", param=name)
+        if not all(type(each) is int and 0 <= each < self._num_tokens for each in ids):
+            raise BadInput(f"{name}: token ids are from 0 to {self._num_tokens - 1}", param=name)
         return ids
 
     async def pairs(self, query: str, documents: Sequence[str]) -> list[Text]:

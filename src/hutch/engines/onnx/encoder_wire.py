@@ -26,7 +26,7 @@ class EncoderWire:
         self._encoder = encoder
         self._batch = EncoderBatch(encoder)
         self._max_tokens = min(num_ctx or encoder.config.max_tokens, encoder.config.max_tokens)
-        self._tokens = EncoderTokens(tokenizer, self._max_tokens)
+        self._tokens = EncoderTokens(tokenizer, encoder.num_tokens, self._max_tokens)
         self.posts: Mapping[str, Callable[[JsonDict], Awaitable[Any]]] = {
             "/v1/embeddings": self._embeddings,
             "/embeddings": self._embeddings,
