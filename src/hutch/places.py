@@ -288,8 +288,12 @@ _FOR_WORKERS = re.compile(
 
 
 def worker_environment() -> dict[str, str]:
-    """What a worker process gets of this environment: nothing that could be secret, for it reads files from anywhere."""
-    return {name: value for name, value in os.environ.items() if _FOR_WORKERS.fullmatch(name)}
+    """What a worker process gets of this environment: nothing that could be secret, for it reads files from anywhere.
+
+    ONNX Runtime's wheels send telemetry unless they are told not to before they are imported.
+    """
+    kept = {name: value for name, value in os.environ.items() if _FOR_WORKERS.fullmatch(name)}
+    return {**kept, "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def socket_parents() -> tuple[Path, ...]:

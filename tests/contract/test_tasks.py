@@ -16,10 +16,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from starlette.testclient import TestClient
 
+from hutch.api import tasks
+from hutch.api import tasks_wire as wire
 from hutch.core.access import Principal
 from hutch.core.chat import Chunk, GenerateRequest, Sampling
 from hutch.core.errors import ContextExceeded
 from hutch.tasks import pictures
+from hutch.tasks.line import Line
 from tests.contract.test_golden import front
 from tests.fakes import USAGE, FakeBackend
 
@@ -104,6 +107,12 @@ def test_every_task_is_listed_with_what_it_takes_and_gives(house: House) -> None
     assert {f"/api/tasks/{name}" for name in tasks} <= set(paths)
 
 
+def test_the_list_of_tasks_is_made_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = house.client.get("/api/tasks").json()
+    monkeypatch.setattr(wire.TaskBody, "model_json_schema", None)
+    assert house.client.get("/api/tasks").json() == first
+
+
 def test_a_model_is_asked_without_chance_and_held_to_a_schema(house: House) -> None:
     told = house.gives("summarize", {"summary": "Anna pays."}, max_words=9, language="German", keep_alive=7)
     assert told == {
@@ -175,12 +184,25 @@ def test_redaction_by_rules_asks_no_model(house: House) -> None:
     assert house.post("redact", text=TEXT, rules=["card"])[1]["text"] == TEXT
 
 
+def test_too_many_redactions_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_REDACTIONS", Line(0, 0, "redactions"))
+    reply = house.client.post("/api/tasks/redact", json={"text": TEXT})
+    assert (reply.status_code, reply.json()["code"]) == (503, "busy")
+    assert reply.headers["Retry-After"] == "1"
+
+
 def test_redaction_of_names_takes_what_stands_in_the_text(house: House) -> None:
     says = {"found": [{"kind": "person", "text": "Anna Berg"}, {"kind": "person", "text": "Bob"}]}
     told = house.gives("redact", says, names=["person"])
     assert told["text"] == "[PERSON] pays 5 EUR to [EMAIL]."
     assert [each["by"] for each in told["found"]] == ["model", "rule"]
     assert told["eval_count"] == 3
+
+
+def test_more_names_than_a_model_may_list_are_not_passed_over(house: House) -> None:
+    says = {"found": [{"kind": "person", "text": "Anna"}] * 100}
+    status, told = house.post("redact", [says], model="tiny", text=TEXT, names=["person"])
+    assert (status, told["code"], told["hint"]) == (422, "unanswered", "Send it in parts.")
 
 
 def test_a_picture_is_shown_to_the_model(house: House) -> None:
@@ -257,6 +279,22 @@ def test_what_is_no_whole_answer_is_none(house: House, answer: str) -> None:
     house.backend.finish = "length"
     _, told = house.post("summarize", [answer], model="tiny", text=TEXT)
     assert "did not come to the end" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("summarize", r'{"summary": "Anna \ud83d"}'),
+        ("extract", '{"a": 1e999}'),
+        ("extract", '{"a": NaN}'),
+        ("extract", '{"a": ' + "[" * 100_000),
+        ("redact", r'{"found": [{"kind": "person", "text": "\ud83d"}]}'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_on_is_no_answer(house: House, task: str, answer: str) -> None:
+    needed = NEEDED.get(task, {"names": ["person"]} if task == "redact" else {})
+    status, told = house.post(task, [answer], model="tiny", text=TEXT, **needed)
+    assert (status, told["code"]) == (422, "unanswered")
 
 
 def png(size: tuple[int, int] = (300, 60), text: str = "", mode: str = "RGB") -> str:
@@ -363,12 +401,94 @@ def test_what_stands_side_by_side_is_one_row(house: House, monkeypatch: pytest.M
     def line(text: str, x: int, y: int) -> Any:
         return {"text": text, "confidence": 1.0, "box": [[x, y], [x + 50, y], [x + 50, y + 20], [x, y + 20]]}
 
-    async def done_aside(module: str, data: bytes, within_s: float, at_once: object) -> bytes:
+    async def done_at_once(module: str, data: bytes, within_s: float) -> bytes:
         lines = [line("2041", 90, 13), line("Total", 10, 40), line("Invoice", 10, 10), line("5", 99, 44)]
         return json.dumps({"lines": lines}).encode()
 
-    monkeypatch.setattr(pictures, "done_aside", done_aside)
+    monkeypatch.setattr(pictures, "done_at_once", done_at_once)
     assert house.post("ocr", image=png())[1]["text"] == "Invoice 2041\nTotal 5"
+
+
+def with_library(monkeypatch: pytest.MonkeyPatch, folder: Path, library: str) -> None:
+    """OCR finds a module that stands in for its library."""
+    (folder / "rapidocr_onnxruntime.py").write_text(library)
+
+    async def done_at_once(module: str, data: bytes, within_s: float) -> bytes | None:
+        script = f"import sys; sys.path.insert(0, {str(folder)!r}); import {module} as it; it.main()"
+        words = [sys.executable, "-c", script]
+        done = await asyncio.to_thread(
+            subprocess.run, words, input=data, capture_output=True, check=False, timeout=within_s
+        )
+        return None if done.returncode else bytes(done.stdout)
+
+    monkeypatch.setattr(pictures, "done_at_once", done_at_once)
+
+
+# Reads the grey of the first two pixels.
+READS_PIXELS = """
+class RapidOCR:
+    def __init__(self, text_score):
+        pass
+
+    def __call__(self, pixels):
+        return [([[0, 0]] * 4, f"{pixels[0, 0, 0]} {pixels[0, 1, 0]}", 1.0)], None
+"""
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **how: Any) -> str:
+    data = io.BytesIO()
+    image.save(data, kind, **how)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def scan() -> Image.Image:
+    """Black and mid grey in 16 bits."""
+    image = Image.new("I;16", (2, 1))
+    image.putpixel((1, 0), 32768)
+    return image
+
+
+def stamp() -> Image.Image:
+    """Black on what is transparent, and black too."""
+    image = Image.new("LA", (2, 1))
+    image.putpixel((0, 0), (0, 255))
+    return image
+
+
+def test_what_has_16_bits_keeps_its_greys(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for image in (encoded(scan()), encoded(scan(), transparency=65535)):
+        made = opened(house.post("enhance", image=image)[1]).convert("L")
+        assert (made.getpixel((0, 0)), made.getpixel((1, 0))) == (0, 128)
+    with_library(monkeypatch, tmp_path, READS_PIXELS)
+    assert house.post("ocr", image=encoded(scan()))[1]["text"] == "0 128"
+
+
+def test_what_is_transparent_is_white_where_nothing_can_be(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    large = encoded(stamp().resize((64, 32), Image.Resampling.NEAREST))
+    for kind in ("jpeg", "webp"):
+        made = opened(house.post("enhance", image=large, format=kind)[1]).convert("L")
+        assert (made.getpixel((8, 8)), made.getpixel((56, 8))) == pytest.approx((0, 255), abs=4)
+    with_library(monkeypatch, tmp_path, READS_PIXELS)
+    assert house.post("ocr", image=encoded(stamp()))[1]["text"] == "0 255"
+
+
+def test_a_picture_of_too_many_bytes_is_not_sent(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_MAX_MADE_BYTES", 100)
+    status, told = house.post("enhance", image=png())
+    assert (status, told["hint"]) == (400, "Ask for jpeg, or for a smaller one."), told
+    assert "and 100 are the most" in told["error"]
+
+
+@pytest.mark.parametrize("task", ["ocr", "enhance"])
+def test_too_many_pictures_wait(house: House, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    monkeypatch.setattr(pictures, "_LINE", Line(0, 0, "pictures"))
+    reply = house.client.post(f"/api/tasks/{task}", json={"image": "not looked at"})
+    assert (reply.status_code, reply.json()["code"]) == (503, "busy")
+    assert reply.headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -381,17 +501,7 @@ def test_what_stands_side_by_side_is_one_row(house: House, monkeypatch: pytest.M
 def test_without_what_it_needs_ocr_says_what(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, hint: str
 ) -> None:
-    (tmp_path / "rapidocr_onnxruntime.py").write_text(library)
-
-    async def done_aside(module: str, data: bytes, within_s: float, at_once: object) -> bytes:
-        script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {module} as it; it.main()"
-        words = [sys.executable, "-c", script]
-        done = await asyncio.to_thread(
-            subprocess.run, words, input=data, stdout=subprocess.PIPE, check=True, timeout=within_s
-        )
-        return bytes(done.stdout)
-
-    monkeypatch.setattr(pictures, "done_aside", done_aside)
+    with_library(monkeypatch, tmp_path, library)
     status, told = house.post("ocr", image=png())
     assert (status, told["code"]) == (400, "not_built")
     assert hint in told["hint"]

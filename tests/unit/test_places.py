@@ -186,6 +186,12 @@ def test_history_is_kept_unless_forbidden(monkeypatch: pytest.MonkeyPatch, value
     assert (places.history_file() is not None) is is_kept
 
 
+def test_no_worker_sends_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("", "0"):
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", value)
+        assert places.worker_environment()["ORT_DISABLE_TELEMETRY"] == "1"
+
+
 def test_a_workers_environment_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"HUTCH_API_KEY", "OLLAMA_API_KEY", "HF_TOKEN", "PGPASSWORD", "DB_SECRET", "PIP_INDEX_URL"}
     for name in (*secrets, "CUDA_VISIBLE_DEVICES", "GOMP_SPINCOUNT"):

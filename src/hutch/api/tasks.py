@@ -1,8 +1,7 @@
 """`/api/tasks`: services with names, over any chat model, and over images."""
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,8 +17,11 @@ from hutch.core.chat import Usage
 from hutch.core.errors import NotFound
 from hutch.tasks import pictures, questions, redaction
 from hutch.tasks.asking import Asked, answer
+from hutch.tasks.line import Line, in_thread
 
 JsonDict = dict[str, Any]
+
+_REDACTIONS = Line(1, 8, "redactions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,11 @@ class Tasks:
 
     async def listed(self, call: Call) -> Response:  # noqa: ARG002
         """Every task, with the JSON Schemas of what it takes and gives."""
-        told = [
+        return JSONResponse({"tasks": self._told})
+
+    @functools.cached_property
+    def _told(self) -> list[JsonDict]:
+        return [
             {
                 "name": task.name,
                 "description": task.help,
@@ -89,7 +95,6 @@ class Tasks:
             }
             for task in self._tasks
         ]
-        return JSONResponse({"tasks": told})
 
     async def unknown(self, call: Call) -> Response:
         """There is no such task. Raises NotFound that names those that there are."""
@@ -115,28 +120,29 @@ class Tasks:
     async def _redact(self, call: Call) -> JsonDict:
         body: wire.Redact = call.body
         asked, text = body.asked(), body.given()
-        found = await asyncio.to_thread(redaction.by_rules, text, body.rules)
-        counts: JsonDict = {}
+        named, counts = [], {}
         if asked is not None:
             told, usage = await answer(self._backend, questions.names_in(text, body.names), asked, call.who)
-            named = await asyncio.to_thread(redaction.by_names, text, told["found"])
-            found, counts = redaction.together(found, named), _counts(asked, usage)
-        return {
-            "text": redaction.without(text, found),
-            "found": [asdict(each) for each in found],
-        } | counts
+            named, counts = told["found"], _counts(asked, usage)
+        async with _REDACTIONS.turn():
+            return await in_thread(_redacted, text, body.rules, named) | counts
 
 
 async def _done(task: Task, call: Call) -> Response:
     return JSONResponse(await task.do(call))
 
 
+def _redacted(text: str, rules: Sequence[redaction.Rule], named: Sequence[tuple[str, str]]) -> JsonDict:
+    found = redaction.together(text, redaction.by_rules(text, rules), redaction.by_names(text, named))
+    return {"text": redaction.without(text, found), "found": [asdict(each) for each in found]}
+
+
 async def _ocr(call: Call) -> JsonDict:
-    return await pictures.text_in(call.body.seen())
+    return await pictures.text_in(call.body.seen)
 
 
 async def _enhance(call: Call) -> JsonDict:
-    return await pictures.enhanced(call.body.seen(), call.body.wanted())
+    return await pictures.enhanced(call.body.seen, call.body.wanted())
 
 
 def _counts(asked: Asked, *usages: Usage) -> JsonDict:

@@ -10,6 +10,8 @@ import json
 import sys
 from typing import Any
 
+from hutch.engines import picture
+
 _WINDOW = 3  # pixels: what a median filter looks at; more of them take edges along
 _SHARP = {"radius": 2, "percent": 120, "threshold": 2}  # of the unsharp mask
 _CUT = 1  # per cent at either end that contrast does not count
@@ -18,19 +20,27 @@ _CUT = 1  # per cent at either end that contrast does not count
 def main() -> None:
     """Enhance one image."""
     wanted = json.loads(sys.stdin.buffer.readline())
-    pillow = importlib.import_module("PIL.Image")
-    opened = pillow.open(io.BytesIO(sys.stdin.buffer.read()))
-    image = importlib.import_module("PIL.ImageOps").exif_transpose(opened)
+    image = picture.opened(sys.stdin.buffer.read())
     size = _size(image.size, wanted)
-    if size[0] * size[1] > wanted["max_pixels"] or max(size) > wanted["max_side"]:
-        _tell({"fault": f"the new image would have {size[0]} × {size[1]} pixels"}, b"")
+    max_pixels, max_side, max_bytes = wanted["max_pixels"], wanted["max_side"], wanted["max_bytes"]
+    if size[0] * size[1] > max_pixels or max(size) > max_side:
+        most = f"{max_side:,} a side and {max_pixels:,} in all are the most"
+        _refuse(
+            f"the new image would have {size[0]} × {size[1]} pixels, and {most}", "Ask for a smaller one."
+        )
         return
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    made = _enhanced(image.convert("RGB"), size, wanted)
-    if alpha and wanted["format"] == "png":  # what is not to be seen has no noise, no edges and no contrast
-        made.putalpha(alpha.resize(size))
+    if image.mode == "RGBA" and wanted["format"] == "png":
+        made = _enhanced(image.convert("RGB"), size, wanted)
+        # what is not to be seen has no noise, no edges and no contrast
+        made.putalpha(image.getchannel("A").resize(size))
+    else:
+        made = _enhanced(picture.on_white(image), size, wanted)
     data = io.BytesIO()
     made.save(data, wanted["format"].upper())
+    if data.tell() > max_bytes:
+        most = f"{max_bytes:,} are the most"
+        _refuse(f"the new image has {data.tell():,} bytes, and {most}", "Ask for jpeg, or for a smaller one.")
+        return
     _tell({"width": size[0], "height": size[1]}, data.getvalue())
 
 
@@ -55,6 +65,10 @@ def _enhanced(image: Any, size: tuple[int, int], wanted: dict[str, Any]) -> Any:
     if wanted["sharpen"]:
         image = image.filter(filters.UnsharpMask(**_SHARP))
     return image
+
+
+def _refuse(fault: str, hint: str) -> None:
+    _tell({"fault": fault, "hint": hint}, b"")
 
 
 def _tell(head: dict[str, Any], data: bytes) -> None:

@@ -6,10 +6,11 @@ where the library is not installed, or `lacking` where it is and cannot be used.
 
 import contextlib
 import importlib
-import io
 import json
 import sys
 from typing import Any
+
+from hutch.engines import picture
 
 _WORTHLESS = 0.0  # every line is told with its confidence
 
@@ -28,9 +29,8 @@ def _answer(data: bytes) -> dict[str, Any]:
         return {"absent": str(error)}
     except ImportError as error:  # of a library of the system
         return {"lacking": str(error)}
-    numpy, pillow = importlib.import_module("numpy"), importlib.import_module("PIL.Image")
-    image = importlib.import_module("PIL.ImageOps").exif_transpose(pillow.open(io.BytesIO(data)))
-    found, _ = library.RapidOCR(text_score=_WORTHLESS)(numpy.asarray(image.convert("RGB"))[:, :, ::-1])
+    pixels = importlib.import_module("numpy").asarray(picture.on_white(picture.opened(data)))
+    found, _ = library.RapidOCR(text_score=_WORTHLESS)(pixels[:, :, ::-1])
     return {
         "lines": [
             {

@@ -17,7 +17,6 @@ from hutch.core.errors import EngineFailed, HutchError
 from hutch.core.models import Progress
 
 _QUIET = {
-    "ORT_DISABLE_TELEMETRY": "1",
     "OLIVE_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",

@@ -8,18 +8,14 @@ from hutch import places
 _AT_ONCE = asyncio.Semaphore(2)  # whoever sends many such bytes starts no more processes than that
 
 
-async def done_aside(
-    module: str, data: bytes, within_s: float, at_once: asyncio.Semaphore = _AT_ONCE
-) -> bytes | None:
-    """What `python -m module` makes of these bytes; None where it fails, or takes too long.
-
-    What takes long brings a semaphore of its own, so that nobody's short work waits for it.
-    """
-    async with at_once:
-        return await _done(module, data, within_s)
+async def done_aside(module: str, data: bytes, within_s: float) -> bytes | None:
+    """What `python -m module` makes of these bytes, in its turn; None where it fails, or takes too long. For short work."""
+    async with _AT_ONCE:
+        return await done_at_once(module, data, within_s)
 
 
-async def _done(module: str, data: bytes, within_s: float) -> bytes | None:
+async def done_at_once(module: str, data: bytes, within_s: float) -> bytes | None:
+    """The same for long work, which has a line of its own, so that nobody's short work waits for it."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module),
         stdin=asyncio.subprocess.PIPE,

@@ -31,7 +31,6 @@ from hutch.runtime import machine
 _log = logging.getLogger(__name__)
 _WITHIN_S = 60.0
 _FRESH_S = 300.0  # a driver that was installed since then is seen
-_ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 class Probed(NamedTuple):
@@ -189,7 +188,7 @@ async def _run(*words: str) -> tuple[str, str]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            env={**places.worker_environment(), **_ENVIRONMENT},
+            env=places.worker_environment(),
         )
     except OSError as error:
         return "", str(error)

@@ -32,9 +32,8 @@ _MAX_SOCKET_PATH_BYTES = 100
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS)
 # How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
 # falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
-# ONNX Runtime's wheels send telemetry unless they are told not to before they are imported.
 # When llama.cpp aborts, it has a debugger say where, whose words are then the last in the log.
-_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "ORT_DISABLE_TELEMETRY": "1", "GGML_NO_BACKTRACE": "1"}
+_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "GGML_NO_BACKTRACE": "1"}
 _DEBUGGERS = re.compile(
     r"\[(?:New LWP|Inferior|Thread debugging)|#\d+ |0x[0-9a-f]+ in |Using host libthread_db|(?:warning: )?ptrace|Could not attach"
 )

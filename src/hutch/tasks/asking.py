@@ -49,9 +49,13 @@ async def answer(
     except ContextExceeded as error:
         raise _too_long(error) from error
     try:
-        return question.read(json.loads("".join(pieces))), usage
-    except (ValueError, KeyError, TypeError) as error:
+        told = question.read(json.loads("".join(pieces)))
+        json.dumps(
+            told, ensure_ascii=False, allow_nan=False
+        ).encode()  # half a character or 1e999 cannot be sent on
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unanswered(finish) from error
+    return told, usage
 
 
 def _messages(question: Question) -> tuple[Message, ...]:

@@ -3,29 +3,30 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
 from hutch.core.chat import Image
 from hutch.core.errors import BadInput, NotBuilt
 from hutch.formats import images
-from hutch.runtime.aside import done_aside
+from hutch.runtime.aside import done_at_once
+from hutch.tasks.line import Line, in_thread
 
 JsonDict = dict[str, Any]
+Seen = Callable[[], Image]  # checks and decodes an image, for which it takes a while
+
 MAX_SIDE = 16383  # pixels: what WebP can have
+_MAX_MADE_BYTES = 32 << 20  # as many as an image may have that is sent
 _WITHIN_S = 60.0
-_AT_ONCE = asyncio.Semaphore(2)
+_LINE = Line(2, 4, "pictures")
 _READER = "hutch.engines.ocr"
 _ENHANCER = "hutch.engines.enhance"
 
 
-async def text_in(image: Image) -> JsonDict:
+async def text_in(seen: Seen) -> JsonDict:
     """The text in an image, and its pieces with their places. Raises NotBuilt where the extra is not installed."""
-    made = await done_aside(_READER, await _data(image), _WITHIN_S, _AT_ONCE)
-    if made is None:
-        raise _damaged()
-    answer = json.loads(made)
+    answer = json.loads(await _made(_READER, seen))
     if "absent" in answer:
         raise NotBuilt(
             f"this server has no OCR: {answer['absent']}",
@@ -39,20 +40,13 @@ async def text_in(image: Image) -> JsonDict:
     return {"text": "\n".join(_rows(answer["lines"])), "lines": answer["lines"]}
 
 
-async def enhanced(image: Image, wanted: Mapping[str, Any]) -> JsonDict:
+async def enhanced(seen: Seen, wanted: Mapping[str, Any]) -> JsonDict:
     """The image as wanted, in base64, with its type and its size. Raises BadInput for one that would be too large."""
-    head = json.dumps({**wanted, "max_pixels": images.MAX_PIXELS, "max_side": MAX_SIDE}).encode() + b"\n"
-    made = await done_aside(_ENHANCER, head + await _data(image), _WITHIN_S, _AT_ONCE)
-    if made is None:
-        raise _damaged()
-    line, _, data = made.partition(b"\n")
+    limits = {"max_pixels": images.MAX_PIXELS, "max_side": MAX_SIDE, "max_bytes": _MAX_MADE_BYTES}
+    line, _, data = (await _made(_ENHANCER, seen, {**wanted, **limits})).partition(b"\n")
     told = json.loads(line)
     if "fault" in told:
-        raise BadInput(
-            f"image: {told['fault']}, and {MAX_SIDE:,} a side and {images.MAX_PIXELS:,} in all are the most",
-            hint="Ask for a smaller one.",
-            param="image",
-        )
+        raise BadInput(f"image: {told['fault']}", hint=told["hint"], param="image")
     media_type = images.checked_type(data)
     return {
         **told,
@@ -86,16 +80,23 @@ def _height(line: JsonDict) -> float:
     return max(heights) - min(heights)
 
 
-async def _data(image: Image) -> bytes:
+async def _made(module: str, seen: Seen, wanted: JsonDict | None = None) -> bytes:
+    """What the program makes of the image, when its turn comes. Raises BadInput where it cannot, and Busy."""
+    head = json.dumps(wanted).encode() + b"\n" if wanted else b""
+    async with _LINE.turn():
+        made = await done_at_once(module, head + await in_thread(_data, seen), _WITHIN_S)
+    if made is None:
+        raise BadInput(
+            f"image: it is damaged, or takes longer than {_WITHIN_S:g} s",
+            hint="Send it as PNG or JPEG, or make it smaller.",
+            param="image",
+        )
+    return made
+
+
+def _data(seen: Seen) -> bytes:
+    image = seen()
     data = base64.b64decode(image.base64)
     if image.media_type == images.PNG:
-        await asyncio.to_thread(images.check_inflates, data)
+        images.check_inflates(data)
     return data
-
-
-def _damaged() -> BadInput:
-    return BadInput(
-        f"image: it is damaged, or takes longer than {_WITHIN_S:g} s",
-        hint="Send it as PNG or JPEG, or make it smaller.",
-        param="image",
-    )

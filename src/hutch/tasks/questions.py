@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hutch.core.chat import Image
+from hutch.core.errors import Unanswered
 
 JsonDict = dict[str, Any]
 Read = Callable[[Any], JsonDict]
@@ -125,6 +126,8 @@ def names_in(text: str, kinds: Sequence[str]) -> Question:
     }
 
     def read(answer: Any) -> JsonDict:
+        if len(answer["found"]) >= _MAX_FOUND:  # where the schema ends the list, whatever else there is
+            raise Unanswered(f"the text has {_MAX_FOUND} names or more", hint="Send it in parts.")
         return {"found": [(each["kind"], each["text"]) for each in answer["found"]]}
 
     return Question(said, text, _object(found=found), 2 * _as_long_as(text), read)

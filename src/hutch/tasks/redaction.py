@@ -6,17 +6,17 @@ it is guessed from its shape.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Rule = Literal["email", "iban", "card", "phone"]
 RULES: tuple[Rule, ...] = ("email", "iban", "card", "phone")  # in the order in which they take what they find
 
 # Each expression goes through a text once: what may repeat is possessive, or begins where nothing like it stands before.
-_EMAIL = re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@(?:[\w-]++\.)+[^\W\d_]{2,63}+")
+_EMAIL = re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@(?:[\w-]++\.)+[^\W\d_](?:-*+[^\W_]){1,62}+")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")
 _GROUP = re.compile(r"[ -]?([A-Za-z0-9]+)")
-_DIGITS = re.compile(r"(?<![0-9A-Za-z])[0-9]+(?![A-Za-z])")
+_DIGITS = re.compile(r"(?<![0-9A-Za-z])[0-9]++(?![A-Za-z])")
 _PHONE = re.compile(
     r"(?<![\w.,/+-])"
     r"(?:\+\d{1,3}|00\d{1,3}|\(0?\d{1,5}\)|0\d{1,5}|\d{3}(?=[ .-]\d{3}[ .-]\d{4}(?!\d)))"
@@ -26,6 +26,10 @@ _DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}")
 _IBAN_CHARS = range(15, 35)  # from Norway's to the longest that the standard allows
 _CARD_DIGITS = range(13, 20)
 _PHONE_DIGITS = range(7, 16)  # E.164 has at most 15
+_FREE = re.compile(rb"\0+")
+_WORDS = re.compile(
+    r"[^\s!-/:-@[-`{-~](?:.*[^\s!-/:-@[-`{-~])?", re.DOTALL
+)  # without blanks and signs around them
 _CARD_BEGINNINGS = "23456"  # of the networks of payment cards; others number flights and fuel
 
 
@@ -42,24 +46,32 @@ class Finding:
 def by_rules(text: str, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """What these rules find, in the text's order. Where two meet, the one with more to go by has it."""
     return _apart(
-        Finding(rule, start, end) for rule in RULES if rule in rules for start, end in _FINDERS[rule](text)
+        text,
+        (Finding(rule, start, end) for rule in RULES if rule in rules for start, end in _FINDERS[rule](text)),
     )
 
 
 def by_names(text: str, named: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
-    """Every place where one of these pairs of kind and words stands in the text as a word. What does not stand there is none."""
+    """Every place where one of these pairs of kind and words stands in the text as a word, whatever white space is in it.
+
+    What does not stand there is none.
+    """
     longest_first = sorted(set(named), key=lambda pair: (-len(pair[1]), pair))
+    spelt = [(kind, r"\s+".join(map(re.escape, words.split()))) for kind, words in longest_first]
     return _apart(
-        Finding(kind, found.start(), found.end(), "model")
-        for kind, words in longest_first
-        if words.strip()
-        for found in re.finditer(rf"(?<!\w){re.escape(words.strip())}(?!\w)", text)
+        text,
+        (
+            Finding(kind, found.start(), found.end(), "model")
+            for kind, words in spelt
+            if words
+            for found in re.finditer(rf"(?<!\w){words}(?!\w)", text)
+        ),
     )
 
 
-def together(first: Iterable[Finding], second: Iterable[Finding]) -> tuple[Finding, ...]:
+def together(text: str, first: Iterable[Finding], second: Iterable[Finding]) -> tuple[Finding, ...]:
     """Both, in the text's order; where they meet, the first has it."""
-    return _apart((*first, *second))
+    return _apart(text, (*first, *second))
 
 
 def without(text: str, findings: Iterable[Finding]) -> str:
@@ -71,17 +83,23 @@ def without(text: str, findings: Iterable[Finding]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _apart(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that touch none before them, in the text's order."""
-    taken = bytearray()
+def _apart(text: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings in the text's order; of one that meets others before it, the words that these leave."""
+    taken = bytearray(len(text))
     kept = []
     for finding in findings:
-        if len(taken) < finding.end:
-            taken.extend(bytes(finding.end - len(taken)))
-        if not any(taken[finding.start : finding.end]):
-            taken[finding.start : finding.end] = b"\1" * (finding.end - finding.start)
-            kept.append(finding)
+        for start, end in _left(text, taken, finding):
+            taken[start:end] = b"" * (end - start)
+            kept.append(replace(finding, start=start, end=end))
     return tuple(sorted(kept, key=lambda each: each.start))
+
+
+def _left(text: str, taken: bytearray, finding: Finding) -> list[tuple[int, int]]:
+    whole = finding.start, finding.end
+    if not any(taken[slice(*whole)]):
+        return [whole]
+    stretches = (_WORDS.search(text, *free.span()) for free in _FREE.finditer(taken, *whole))
+    return [words.span() for words in stretches if words]
 
 
 def _emails(text: str) -> Iterator[tuple[int, int]]:

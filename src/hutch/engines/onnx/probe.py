@@ -6,7 +6,6 @@ provider's library may crash, and then takes only this process with it.
 
 import importlib
 import json
-import os
 import sys
 from importlib import metadata
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 
 def main() -> None:
     """Look, and print what was found."""
-    os.putenv("ORT_DISABLE_TELEMETRY", "1")  # its wheels send telemetry unless told not to before the import
     providers = importlib.import_module("hutch.engines.onnx.providers")
     told: Any
     if len(sys.argv) > 1:
