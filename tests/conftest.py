@@ -15,9 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import onnx_smollm
+
+hypothesis.settings.register_profile(  # the machine has other work too
+    "beside others", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("beside others")
 
 # Whoever runs the tests in the background may have SIGINT ignored, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -158,8 +164,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     def start(models: Path, **settings: str) -> Server:
         home = tmp_path_factory.mktemp("home")
         url = f"http://127.0.0.1:{free_port()}"
-        # Two engines with a thread for each core would wait for each other.
-        own = {"HOME": str(home), "MODELS": str(models), "HOST": url, "NUM_THREAD": "1"}
+        own = {"HOME": str(home), "MODELS": str(models), "HOST": url}
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            own["NUM_THREAD"] = "1"  # two engines with a thread for each core would wait for each other
         variables = own | settings
         log = (home / "serve.log").open("wb")
         process = subprocess.Popen(

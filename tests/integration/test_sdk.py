@@ -81,7 +81,7 @@ def test_a_full_queue_is_waited_for(serve: Callable[..., Server], models_dir: Pa
     server = serve(models_dir, NUM_PARALLEL="1", MAX_QUEUE="1")
 
     async def ask() -> list[str]:
-        retries = Retries(times=40, first_s=0.05, longest_s=1.0)
+        retries = Retries(times=40, first_s=0.05, longest_s=20.0)
         async with AsyncClient(server.url, retries=retries) as client:
             answers = await asyncio.gather(*(client.chat(MODEL, "Hi", options=BRIEF) for _ in range(6)))
             return [answer.done_reason for answer in answers]

@@ -28,6 +28,7 @@ class Principal:
     name: str = field(default="", compare=False)
     allowance: Allowance = field(default=UNLIMITED, compare=False)
     begin_by: float | None = field(default=None, compare=False)  # of time.monotonic(): later is too late
+    may_return: bool = field(default=True, compare=False)  # False of what the server asks by itself
 
     def may_use(self, name: ModelName) -> bool:
         """Whether there is a model of this name, as far as this principal is concerned."""

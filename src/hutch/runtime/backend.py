@@ -22,7 +22,6 @@ from hutch.core.chat import (
 )
 from hutch.core.errors import ContextExceeded, Unsuited
 from hutch.core.names import ModelName
-from hutch.engines.client import WorkerGone
 from hutch.runtime.answering import rendered
 from hutch.runtime.conversation import closed_job, conversation, job_for, shortened
 from hutch.runtime.embedding import BatchExceeded, embed_texts, word_piece
@@ -180,16 +179,8 @@ class LocalBackend:
     async def _one_call(
         self, loaded: LoadedModel, who: Principal, ask: Callable[[Worker], Awaitable[_Reply]]
     ) -> _Reply:
-        """What `ask` gets of the worker; of its successor, where it dies meanwhile."""
         async with loaded.slots.lease(who, ""):
-            for last_try in (False, True):
-                worker = await loaded.ready(self._load_timeout_s)
-                try:
-                    return await ask(worker)
-                except WorkerGone:
-                    if last_try:
-                        raise
-                    await loaded.lost(worker)
-                finally:
-                    loaded.slots.forget()  # the engine puts the texts into whatever slots are free
-        raise AssertionError("the last try returns or raises")
+            try:
+                return await loaded.asked(ask, self._load_timeout_s)
+            finally:
+                loaded.slots.forget()  # the engine puts the texts into whatever slots are free

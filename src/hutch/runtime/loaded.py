@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from hutch import places
 from hutch.core.backend import WorkerState
 from hutch.core.durations import FOREVER
 from hutch.core.errors import EngineFailed, HutchError
 from hutch.core.events import Listener, WorkerDied, unheard
+from hutch.engines.client import WorkerGone
 from hutch.engines.protocol import LaunchPlan
 from hutch.runtime import terms
 from hutch.runtime.conversation import Voice
@@ -22,6 +24,7 @@ from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
 from hutch.store import laid_out
 
 _log = logging.getLogger(__name__)
+_Reply = TypeVar("_Reply")
 _MAX_DEATHS = 5  # in a row; a worker that lived a while starts the count anew
 _LONG_LIFE_S = 10.0
 _LOOK_EVERY_S = 10.0  # how often a worker is asked whether it still answers
@@ -94,6 +97,15 @@ class LoadedModel:
                 f"the worker of {self.voice.model.name.short} is {self.state}", hint="See `hutch logs MODEL`."
             )
         return self.worker
+
+    async def asked(self, ask: Callable[[Worker], Awaitable[_Reply]], timeout_s: float) -> _Reply:
+        """What `ask` gets of the worker; of its successor, where it dies meanwhile. Raises EngineFailed."""
+        worker = await self.ready(timeout_s)
+        try:
+            return await ask(worker)
+        except WorkerGone:
+            await self.lost(worker)
+        return await ask(await self.ready(timeout_s))
 
     async def lost(self, worker: Worker) -> None:
         """Wait until the keeper has seen that this worker is gone. Raises EngineFailed where it is not."""

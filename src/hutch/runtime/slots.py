@@ -126,7 +126,8 @@ class SlotPool:
 
     async def _turn(self, who: Principal) -> None:
         """Return once a slot is this caller's to take."""
-        self._asked[who.id] = self._ledger.clock()
+        if who.may_return:
+            self._asked[who.id] = self._ledger.clock()
         turn = self._line.join(who)
         self._ledger.waits(who)
         self._hand_out()
@@ -185,5 +186,6 @@ class SlotPool:
     def _free(self, who: Principal, num: int) -> None:
         self._num_free += num
         self._held[who.id] -= num
-        self._asked[who.id] = self._ledger.clock()
+        if who.may_return:
+            self._asked[who.id] = self._ledger.clock()
         self._hand_out()

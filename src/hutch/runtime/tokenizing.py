@@ -8,7 +8,6 @@ from hutch.core.chat import LoadOptions
 from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 from hutch.core.tokens import SpecialTokens, Tokenized
-from hutch.engines.client import WorkerGone
 from hutch.engines.wire import piece_bytes
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.scheduler import Scheduler
@@ -63,7 +62,7 @@ class WorkerTokenizer:
     async def special_tokens(self, name: ModelName) -> SpecialTokens:
         """What begins and ends a text, and the template of conversations."""
         async with self._in_use(name) as loaded:
-            told = await self._answer(loaded, lambda worker: worker.client.get("/props"))
+            told = await loaded.asked(lambda worker: worker.client.get("/props"), self._load_timeout_s)
             template = (
                 loaded.voice.facts.chat_template
             )  # the engine tells one of its own where the file has none
@@ -71,21 +70,12 @@ class WorkerTokenizer:
 
     async def _asked(self, name: ModelName, ask: Callable[[Worker], Awaitable[_Reply]]) -> _Reply:
         async with self._in_use(name) as loaded:
-            return await self._answer(loaded, ask)
+            return await loaded.asked(ask, self._load_timeout_s)
 
     @asynccontextmanager
     async def _in_use(self, name: ModelName) -> AsyncIterator[LoadedModel]:
         async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
             yield loaded
-
-    async def _answer(self, loaded: LoadedModel, ask: Callable[[Worker], Awaitable[_Reply]]) -> _Reply:
-        """What `ask` gets of the worker; of its successor, where it dies meanwhile."""
-        worker = await loaded.ready(self._load_timeout_s)
-        try:
-            return await ask(worker)
-        except WorkerGone:
-            await loaded.lost(worker)
-        return await ask(await loaded.ready(self._load_timeout_s))
 
 
 async def _check_known(worker: Worker, tokens: tuple[int, ...]) -> None:

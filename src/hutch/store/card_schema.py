@@ -26,11 +26,13 @@ def _checked_name(text: str) -> str:
     return text
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a catalog: what it does not know is refused."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class VariantSchema(_Strict):
+class VariantSchema(Strict):
     """One of `variants`."""
 
     tag: _Tag
@@ -95,7 +97,7 @@ class VariantSchema(_Strict):
         )
 
 
-class CardSchema(_Strict):
+class CardSchema(Strict):
     """One of `models`."""
 
     name: _Name

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from hutch.core.errors import BadInput, Damaged
 from hutch.core.names import ModelName
 from hutch.core.options import OPTION_TYPES, typed_option
 from hutch.store import layout
-from hutch.store.card_schema import CardSchema, cleaned
+from hutch.store.card_schema import CardSchema, Strict, cleaned
 from hutch.store.cards import Card
 from hutch.store.toml_lines import line_of
 from hutch.store.wanted import Catalog, Member, Wanted
@@ -112,11 +112,7 @@ def _without(card: Card, said: set[ModelName]) -> Card | None:
     return replace(card, names=names, variants=variants) if names and variants else None
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _Member(_Strict):
+class _Member(Strict):
     package: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9._!+]+$", max_length=100)]
     wheel_sha256: _Digest
@@ -135,7 +131,7 @@ class _Member(_Strict):
         )
 
 
-class _Said(_Strict):
+class _Said(Strict):
     license: Annotated[str, Field(max_length=100)] = ""
     notice: Annotated[str, Field(max_length=100_000)] = ""
     parameters: dict[str, Any] = Field(default_factory=dict)

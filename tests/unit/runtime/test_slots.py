@@ -365,6 +365,17 @@ def test_who_cannot_begin_by_the_deadline_is_told_when_it_comes_and_not_later() 
     asyncio.run(scenario())
 
 
+def test_no_slot_is_kept_for_what_the_server_asks_by_itself() -> None:
+    async def scenario() -> None:
+        pool = SlotPool(2, 9)
+        async with pool.lease(Principal("house", may_return=False), ""):
+            pass
+        async with pool.lease(ALICE, ""), pool.lease(ALICE, ""):
+            assert pool.num_busy == 2
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+
+
 def test_one_slot_is_kept_from_the_only_one_who_asks_while_another_is_expected() -> None:
     async def scenario() -> None:
         clock = Clock()
