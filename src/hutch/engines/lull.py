@@ -6,6 +6,7 @@ import select
 from collections.abc import Callable
 
 _READ_BYTES = 256 << 10
+_NUM_AFTER_NOTHING = 16  # pauses that are left out after one in which nothing came: they would only cost
 # The end of a connection is seen without reading from it, on Linux. Elsewhere nothing is left lying.
 CAN_SEE_ENDS = hasattr(select, "EPOLLRDHUP")
 
@@ -25,10 +26,13 @@ class Lull:
         self._ends.register(self._fd, select.EPOLLRDHUP)
         self._loop.add_reader(self._ends.fileno(), self._hung_up)
         self._timer: asyncio.TimerHandle | None = None
+        self._num_to_skip = 0
 
     def begin(self, pause_s: float) -> None:
-        """Read nothing for so many seconds."""
-        if not self._ends.closed:
+        """Read nothing for so many seconds, unless what comes is slower than that."""
+        if self._num_to_skip:
+            self._num_to_skip -= 1
+        elif not self._ends.closed:
             self._transport.pause_reading()
             self._timer = self._loop.call_later(pause_s, self._end)
 
@@ -53,4 +57,5 @@ class Lull:
         if data:
             self._received(data)
         else:
+            self._num_to_skip = _NUM_AFTER_NOTHING
             self._transport.resume_reading()

@@ -19,6 +19,7 @@ from hutch.runtime.limits import Window
 _RATE_SPAN_S = 10.0
 _MAX_ACCOUNTS = 10_000  # beyond it those that are idle are forgotten
 _MAX_MODELS = 1000  # the same
+_PIECES_AT_ONCE = 8  # to count each takes an eighth of what its way through the front does
 
 
 class Rate:
@@ -157,6 +158,7 @@ class Ledger:
         try:
             yield spending
         finally:
+            spending.broke_off()
             if taking is not None:
                 account.tokens.settle(self.clock(), taking, spending.num_tokens)
 
@@ -180,24 +182,27 @@ class Spending:
     def piece(self) -> None:
         """A piece of an answer has come: about a token."""
         self._pieces += 1
-        self._count(0, 1)
-        self._account.counter += fairness.cost(0, 1, self._account.who.allowance.weight)
+        if not self._pieces % _PIECES_AT_ONCE:
+            self._count(0, _PIECES_AT_ONCE)
 
     def ended(self, usage: Usage) -> None:
         """An answer is whole: what it took in truth. All choices of a request have one prompt."""
         completion = usage.completion_tokens
         prompt = max(0, usage.prompt_tokens - self._prompt_tokens)
         read = max(0, prompt - usage.cached_tokens)  # what is in the slot already costs nothing
-        weight = self._account.who.allowance.weight
-        self._account.counter += fairness.cost(read, completion - self._pieces, weight)
-        self._count(prompt, completion - self._pieces)
+        self._account.prompt_tokens += prompt
+        self._count(read, completion - self._pieces + self._pieces % _PIECES_AT_ONCE)
         self._prompt_tokens += prompt
         self._completion_tokens += completion
         self._pieces = 0
 
-    def _count(self, prompt_tokens: int, completion_tokens: int) -> None:
-        self._account.prompt_tokens += prompt_tokens
-        self._account.completion_tokens += completion_tokens
-        if completion_tokens > 0:
-            self._account.rate.add(self._ledger.clock(), completion_tokens)
-            self._ledger.wrote(self._model, completion_tokens)
+    def broke_off(self) -> None:
+        """Nothing more comes: count what has come of an answer that did not end."""
+        self._count(0, self._pieces % _PIECES_AT_ONCE)
+
+    def _count(self, read: float, written: int) -> None:
+        self._account.counter += fairness.cost(read, written, self._account.who.allowance.weight)
+        self._account.completion_tokens += written
+        if written > 0:
+            self._account.rate.add(self._ledger.clock(), written)
+            self._ledger.wrote(self._model, written)
