@@ -29,8 +29,11 @@ PACKAGES = (
     "httpx",
 )
 PLAIN = ("llama3.2", "llama3.2:1b", "gemma4")
-# Models that can call tools, think or fill in a middle are made of the small one by a template that says so.
+# Models that can call tools, think or fill in a middle are made of the small one by a template that says so. Without a penalty
+# it fills a list with the same two friends until its context is full.
 TOOLS = """FROM smollm2:135m
+PARAMETER repeat_penalty 1.2
+PARAMETER repeat_last_n 256
 TEMPLATE \"\"\"{{- if .Tools }}<|im_start|>system
 You may call these functions, with <tool_call>{"name": …, "arguments": {…}}</tool_call>:
 {{ range .Tools }}{{ . }}

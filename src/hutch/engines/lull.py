@@ -1,12 +1,13 @@
 """A pause in which what a worker says lies unread, so that it is read at once (docs/adr/0018-paced-answers.md)."""
 
 import asyncio
+import math
 import os
 import select
 from collections.abc import Callable
 
 _READ_BYTES = 256 << 10
-_NUM_AFTER_NOTHING = 16  # pauses that are left out after one in which nothing came: they would only cost
+_NUM_VAIN = 8  # pauses in a row in which nothing came; then the connection is read when there is something
 # The end of a connection is seen without reading from it, on Linux. Elsewhere nothing is left lying.
 CAN_SEE_ENDS = hasattr(select, "EPOLLRDHUP")
 
@@ -14,7 +15,8 @@ CAN_SEE_ENDS = hasattr(select, "EPOLLRDHUP")
 class Lull:
     """Reads from a connection by the clock, and at once when the other side has hung up. One for each connection.
 
-    `received` is told what came. While nothing comes in time, the transport reads again as it always does.
+    The clock is one for all: what several answers bring between two of its ticks is read, and passed on, in one go.
+    `received` is told what came.
     """
 
     def __init__(self, transport: asyncio.Transport, received: Callable[[bytes], None]) -> None:
@@ -26,15 +28,13 @@ class Lull:
         self._ends.register(self._fd, select.EPOLLRDHUP)
         self._loop.add_reader(self._ends.fileno(), self._hung_up)
         self._timer: asyncio.TimerHandle | None = None
-        self._num_to_skip = 0
+        self._num_vain = 0
 
     def begin(self, pause_s: float) -> None:
-        """Read nothing for so many seconds, unless what comes is slower than that."""
-        if self._num_to_skip:
-            self._num_to_skip -= 1
-        elif not self._ends.closed:
+        """Read nothing until the clock's next tick, of which there is one every so many seconds."""
+        if not self._ends.closed:
             self._transport.pause_reading()
-            self._timer = self._loop.call_later(pause_s, self._end)
+            self._wait(pause_s)
 
     def close(self) -> None:
         """Stop watching. Must come before the connection is closed: its number may soon be another's."""
@@ -44,18 +44,31 @@ class Lull:
             self._loop.remove_reader(self._ends.fileno())
             self._ends.close()
 
+    def _wait(self, pause_s: float) -> None:
+        tick = math.floor(self._loop.time() / pause_s) + 1
+        self._timer = self._loop.call_at(tick * pause_s, self._look, pause_s)
+
+    def _look(self, pause_s: float) -> None:
+        if self._read():
+            self._num_vain = 0
+        elif self._num_vain < _NUM_VAIN:
+            self._num_vain += 1
+            self._wait(pause_s)
+        else:
+            self._num_vain = 0
+            self._transport.resume_reading()
+
     def _hung_up(self) -> None:
         self.close()
-        self._end()
+        self._read()
         self._transport.resume_reading()
 
-    def _end(self) -> None:
+    def _read(self) -> bool:
+        """Whether anything was there."""
         try:
             data = os.read(self._fd, _READ_BYTES)
         except OSError:  # nothing there, or a broken connection: the transport knows what to do
             data = b""
         if data:
             self._received(data)
-        else:
-            self._num_to_skip = _NUM_AFTER_NOTHING
-            self._transport.resume_reading()
+        return bool(data)
