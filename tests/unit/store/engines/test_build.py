@@ -208,6 +208,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(root: Path, monkeypatch:
         (archive({f"{INSIDE}/vendor/llama.cpp/../../../../../../evil": b"x"}), "damaged"),
         (archive({}, {f"{INSIDE}/vendor/llama.cpp/x": "/etc/passwd"}), "damaged"),
     ],
+    ids=["no archive", "broken off", "another package", "path outside", "link outside"],
 )
 def test_a_package_that_is_none_is_refused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, complaint: str
