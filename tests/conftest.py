@@ -28,25 +28,9 @@ hypothesis.settings.load_profile("beside others")
 # Whoever runs the tests in the background may have SIGINT ignored, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-NUM_AT_ONCE = 2
-WITH_PROCESSES = ("integration", "guide")  # folders of tests that start servers
 MODEL = "smollm2:135m"
 ENGINES = ("gguf", "onnx")
 EVERY_ENGINE = pytest.mark.parametrize("models_dir", ENGINES, indirect=True)
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Pure tests run beside those with processes; proofs that are asked for by their markers run alone."""
-    return NUM_AT_ONCE if "not soak" in config.option.markexpr else 0
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with engines run one after another: two engines would take each other's time."""
-    for item in items:
-        file = item.path.relative_to(Path(__file__).parent)
-        group = "processes" if file.parts[0] in WITH_PROCESSES else str(file)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @dataclass(frozen=True)
@@ -174,10 +158,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     def start(models: Path, **settings: str) -> Server:
         home = tmp_path_factory.mktemp("home")
         url = f"http://127.0.0.1:{free_port()}"
-        own = {"HOME": str(home), "MODELS": str(models), "HOST": url}
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            own["NUM_THREAD"] = "1"  # a core is left for the tests beside it
-        variables = own | settings
+        variables = {"HOME": str(home), "MODELS": str(models), "HOST": url} | settings
         log = (home / "serve.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "hutch", "serve"],
