@@ -86,3 +86,35 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """End every worker."""
+
+
+class BackendAround:
+    """What a backend around another one hands on unseen."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.tokenizer = backend.tokenizer
+
+    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
+        """The text that the model would be sent."""
+        return await self._backend.render(request, opens_answer=opens_answer)
+
+    async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
+        """Make a model ready."""
+        return await self._backend.load(name, options, keep_alive_s)
+
+    async def unload(self, name: ModelName) -> bool:
+        """Let a model go."""
+        return await self._backend.unload(name)
+
+    def running(self) -> Sequence[Running]:
+        """What is loaded now."""
+        return self._backend.running()
+
+    async def held_tokens(self) -> Mapping[ModelName, int]:
+        """How full the caches are."""
+        return await self._backend.held_tokens()
+
+    async def close(self) -> None:
+        """End every worker."""
+        await self._backend.close()

@@ -1,20 +1,19 @@
 """A backend whose answers are counted and timed on their way through."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from prometheus_client import Histogram
 
 from hutch.core.access import Principal
-from hutch.core.backend import Backend, Running
+from hutch.core.backend import Backend, BackendAround
 from hutch.core.chat import (
     Chunk,
     Embeddings,
     EmbedRequest,
     GenerateRequest,
-    LoadOptions,
     Ranking,
     RerankRequest,
     Usage,
@@ -27,7 +26,7 @@ def _itself(name: ModelName) -> ModelName:
     return name
 
 
-class MeasuredBackend:
+class MeasuredBackend(BackendAround):
     """Hands everything on to `backend`, and what is to be counted to `counters`.
 
     A model counts under the name of what is loaded for it (`loaded_as`), as the figures of its worker do.
@@ -36,10 +35,9 @@ class MeasuredBackend:
     def __init__(
         self, backend: Backend, counters: Counters, loaded_as: Callable[[ModelName], ModelName] = _itself
     ) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._counters = counters
         self._loaded_as = loaded_as
-        self.tokenizer = backend.tokenizer
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer."""
@@ -75,10 +73,6 @@ class MeasuredBackend:
                 pieces = sum(choice.num_pieces for choice in open_choices.values())
                 self._ended(request, end, clock() - began, Usage(completion_tokens=pieces))
 
-    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
-        """The text that the model would be sent."""
-        return await self._backend.render(request, opens_answer=opens_answer)
-
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors."""
         found = await self._backend.embed(request, who)
@@ -90,26 +84,6 @@ class MeasuredBackend:
         found = await self._backend.rerank(request, who)
         self._counters.read(self._label(request.model), "rerank", found.prompt_tokens)
         return found
-
-    async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
-        """Make a model ready."""
-        return await self._backend.load(name, options, keep_alive_s)
-
-    async def unload(self, name: ModelName) -> bool:
-        """Let a model go."""
-        return await self._backend.unload(name)
-
-    def running(self) -> Sequence[Running]:
-        """What is loaded now."""
-        return self._backend.running()
-
-    async def held_tokens(self) -> Mapping[ModelName, int]:
-        """How full the caches are."""
-        return await self._backend.held_tokens()
-
-    async def close(self) -> None:
-        """End every worker."""
-        await self._backend.close()
 
     def _label(self, name: ModelName) -> str:
         return self._counters.label(self._loaded_as(name))

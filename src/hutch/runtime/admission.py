@@ -1,16 +1,15 @@
 """A backend that lets a principal have what its allowance holds, and keeps the book of it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from hutch.core.access import Principal
-from hutch.core.backend import Backend, Running
+from hutch.core.backend import Backend, BackendAround
 from hutch.core.chat import (
     Chunk,
     Embeddings,
     EmbedRequest,
     GenerateRequest,
-    LoadOptions,
     Ranking,
     RerankRequest,
     Usage,
@@ -23,14 +22,13 @@ _TOKEN_CHARS = 4.0  # about what a token stands for
 _ANSWER_TOKENS = 256  # set aside for an answer of which the length is not said
 
 
-class AdmittingBackend:
+class AdmittingBackend(BackendAround):
     """Hands everything on to `backend`; what takes tokens is counted in the ledger, or refused by it."""
 
     def __init__(self, backend: Backend, ledger: Ledger, terms: TermsTable) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._ledger = ledger
         self._terms = terms
-        self.tokenizer = backend.tokenizer
 
     async def generate(self, request: GenerateRequest, who: Principal) -> AsyncGenerator[Chunk, None]:
         """Stream the answer. Raises OverLimit."""
@@ -42,10 +40,6 @@ class AdmittingBackend:
                     else:
                         spending.piece()
                     yield chunk
-
-    async def render(self, request: GenerateRequest, *, opens_answer: bool = True) -> str:
-        """The text that the model would be sent."""
-        return await self._backend.render(request, opens_answer=opens_answer)
 
     async def embed(self, request: EmbedRequest, who: Principal) -> Embeddings:
         """Turn texts into vectors. Raises OverLimit."""
@@ -61,26 +55,6 @@ class AdmittingBackend:
             found = await self._backend.rerank(request, who)
             spending.ended(Usage(prompt_tokens=found.prompt_tokens))
             return found
-
-    async def load(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> float:
-        """Make a model ready."""
-        return await self._backend.load(name, options, keep_alive_s)
-
-    async def unload(self, name: ModelName) -> bool:
-        """Let a model go."""
-        return await self._backend.unload(name)
-
-    def running(self) -> Sequence[Running]:
-        """What is loaded now."""
-        return self._backend.running()
-
-    async def held_tokens(self) -> Mapping[ModelName, int]:
-        """How full the caches are."""
-        return await self._backend.held_tokens()
-
-    async def close(self) -> None:
-        """End every worker."""
-        await self._backend.close()
 
     def _loaded_name(self, name: ModelName) -> ModelName:
         """The model that answers: of a deployed one it may be a variant."""
