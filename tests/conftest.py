@@ -17,6 +17,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import onnx_smollm
 
@@ -29,8 +30,35 @@ hypothesis.settings.load_profile("beside others")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODEL = "smollm2:135m"
+WITH_PROCESSES = ("tests/integration/", "tests/guide/")  # their tests start servers
+PURE_NICENESS = 10
 ENGINES = ("gguf", "onnx")
 EVERY_ENGINE = pytest.mark.parametrize("models_dir", ENGINES, indirect=True)
+
+
+class EnginesInTurn(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that start servers run one after another, for two engines would take each other's time; pure ones beside."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "processes" if file.startswith(WITH_PROCESSES) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EnginesInTurn:
+    """How a whole run is divided."""
+    return EnginesInTurn(config, log)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A whole run is divided in two; what is asked for by its file or its marker runs alone."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not soak" in config.option.markexpr
+    return 2 if whole else 0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What only computes gives way to the engines beside it."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(WITH_PROCESSES):
+        os.setpriority(os.PRIO_PROCESS, 0, PURE_NICENESS)
 
 
 @dataclass(frozen=True)
