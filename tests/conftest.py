@@ -1,5 +1,6 @@
 """What tests share: a model folder with a real model, and real servers."""
 
+import functools
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests import onnx_smollm
 
@@ -30,18 +31,20 @@ hypothesis.settings.load_profile("beside others")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODEL = "smollm2:135m"
-WITH_PROCESSES = ("tests/integration/", "tests/guide/")  # their tests start servers
-PURE_NICENESS = 10
 ENGINES = ("gguf", "onnx")
 EVERY_ENGINE = pytest.mark.parametrize("models_dir", ENGINES, indirect=True)
 
 
 class EnginesInTurn(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that start servers run one after another, for two engines would take each other's time; pure ones beside."""
+    """Files that run on every engine come one after another, for two engines would take each other's time; the rest beside."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "processes" if file.startswith(WITH_PROCESSES) else file
+        return "every engine" if self._runs_engines(file) else file
+
+    @functools.cache  # noqa: B019  one scheduler lives as long as the run
+    def _runs_engines(self, file: str) -> bool:
+        return "EVERY_ENGINE" in (self.config.rootpath / file).read_text()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EnginesInTurn:
@@ -53,12 +56,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A whole run is divided in two; what is asked for by its file or its marker runs alone."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "not soak" in config.option.markexpr
     return 2 if whole else 0
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What only computes gives way to the engines beside it."""
-    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(WITH_PROCESSES):
-        os.setpriority(os.PRIO_PROCESS, 0, PURE_NICENESS)
 
 
 @dataclass(frozen=True)
@@ -187,6 +184,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         home = tmp_path_factory.mktemp("home")
         url = f"http://127.0.0.1:{free_port()}"
         variables = {"HOME": str(home), "MODELS": str(models), "HOST": url} | settings
+        if "PYTEST_XDIST_WORKER" in os.environ:  # a core is left for the tests beside it
+            variables.setdefault("NUM_THREAD", "1")
         log = (home / "serve.log").open("wb")
         process = subprocess.Popen(
             [sys.executable, "-m", "hutch", "serve"],
