@@ -16,19 +16,7 @@ import pytest
 
 from tests.conftest import EVERY_ENGINE, MODEL, Server, clean_environment
 from tests.contract.live import Reply, Streaming, ask
-
-
-def made(server: Server, name: str, *words: str) -> dict[str, str]:
-    """The headers of a new key."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hutch", "keys", "create", name, *words, "--json"],
-        env=clean_environment(HUTCH_HOME=str(server.home)),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return {"Authorization": f"Bearer {json.loads(done.stdout)['key']}"}
+from tests.keys import made
 
 
 def revoke(server: Server, name: str) -> None:

@@ -1,6 +1,6 @@
 """What slots hold: the beginnings of conversations that come again, and no more than there is room for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import ask, running
+from tests.keys import made
 
 ON_ONNX = pytest.mark.parametrize("models_dir", ["onnx"], indirect=True)
 LONG = "Answer as the keeper of a lighthouse would, who has seen many storms. " * 20
@@ -22,12 +23,12 @@ def fresh(serve: Callable[..., Server], models_dir: Path) -> Iterator[Server]:
     server.stop()
 
 
-def usage(server: Server, *texts: str) -> tuple[int, int]:
+def usage(server: Server, *texts: str, headers: Mapping[str, str] | None = None) -> tuple[int, int]:
     """How many tokens the prompt of a conversation has, and how many of them a slot had already."""
     roles = ("system", *("user", "assistant") * len(texts))
     messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
     body = {"model": MODEL, "messages": messages, "max_tokens": 2, "temperature": 0}
-    reply = ask(server, "POST", "/v1/chat/completions", body)
+    reply = ask(server, "POST", "/v1/chat/completions", body, headers)
     assert reply.status == 200, reply.body
     told = reply.json["usage"]
     return told["prompt_tokens"], told["prompt_tokens_details"]["cached_tokens"]
@@ -46,6 +47,15 @@ def test_two_conversations_in_turns_each_find_their_beginning_again(fresh: Serve
         assert total > cached
     rows = running(fresh)[MODEL]
     assert (rows["slots"], rows["busy"], rows["queued"]) == (2, 0, 0)
+
+
+@EVERY_ENGINE
+def test_what_one_user_left_in_a_slot_serves_no_other(fresh: Server) -> None:
+    anna, bert, carl = (made(fresh, name) for name in ("anna", "bert", "carl"))
+    for headers in (anna, bert, carl, anna):  # from the third on in a slot that another has left
+        assert usage(fresh, LONG, "Hello", headers=headers)[1] == 0
+    for headers in (carl, anna):
+        assert usage(fresh, LONG, "Hello", headers=headers)[1] > 250
 
 
 @EVERY_ENGINE
