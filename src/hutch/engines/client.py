@@ -22,7 +22,7 @@ _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_EVENT_BYTES = 16 << 20
 _MAX_REPLY_BYTES = 1 << 30  # the vectors of thousands of texts come in one
 _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
-_PAUSE_S = 0.025  # no eye sees steps so small
+_PAUSE_S = 0.04  # as often as a film changes its picture
 _NUM_AT_ONCE = (
     4  # tokens that go on as they come: whether an answer has begun, and how fast it comes, is told at once
 )
