@@ -5,6 +5,8 @@ It is small because it has to be quick: every token of every answer passes here.
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -22,6 +24,8 @@ _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_EVENT_BYTES = 16 << 20
 _MAX_REPLY_BYTES = 1 << 30  # the vectors of thousands of texts come in one
 _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
+_CALL_WITHIN_S = 1.0
+_CALL_AGAIN_S = 0.002
 _PAUSE_S = 0.04  # as often as a film changes its picture
 _NUM_AT_ONCE = (
     4  # tokens that go on as they come: whether an answer has begun, and how fast it comes, is told at once
@@ -95,7 +99,8 @@ class WorkerClient:
         loop = asyncio.get_running_loop()
         try:
             if endpoint.socket:
-                _, exchange = await loop.create_unix_connection(lambda: _Exchange(request), endpoint.socket)
+                sock, rest = await _asked(endpoint.socket, request)
+                _, exchange = await loop.create_unix_connection(lambda: _Exchange(rest), sock=sock)
             else:
                 _, exchange = await loop.create_connection(
                     lambda: _Exchange(request), "127.0.0.1", endpoint.port
@@ -174,11 +179,12 @@ class _Exchange(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the request."""
+        """Send the request, or what is left of it."""
         self._transport = cast(
             "asyncio.Transport", transport
         )  # uvloop's transports do not say that they are one
-        self._transport.write(self._request)
+        if self._request:
+            self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -209,6 +215,29 @@ class _Exchange(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """All of the response is there."""
         self._is_complete = True
+
+
+async def _asked(path: str, request: bytes) -> tuple[socket.socket, bytes]:
+    """A connection to a Unix socket, and what of the request it has not taken yet. Raises OSError.
+
+    The worker has it at once, and not after a turn of the loop.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    deadline = time.monotonic() + _CALL_WITHIN_S
+    try:
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:  # too many have called whom it has not come to yet
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_CALL_AGAIN_S)
+            else:
+                return sock, request[sock.send(request) :]
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _check_status(exchange: _Exchange) -> None:
