@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
@@ -17,6 +18,7 @@ from hutch.core.options import split_options
 from hutch.engines.protocol import LaunchPlan, engine_name
 from hutch.runtime import machine, planning
 from hutch.runtime.conversation import voice_of
+from hutch.runtime.fitting import what_fits, with_fewer_slots
 from hutch.runtime.hardware import Inventory
 from hutch.runtime.launch import (
     memory_need_bytes,
@@ -180,8 +182,17 @@ class Scheduler:
         model, facts, files, plan = planned.model, planned.facts, planned.files, planned.plan
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
+        room_bytes = _room_bytes(self.loaded())
+        if not (self._settings.num_parallel or planned.terms.num_slots):
+            plan = with_fewer_slots(plan, facts, files, room_bytes)
+            if plan.num_slots < planned.plan.num_slots:
+                _log.warning(
+                    "%s gets %d of %d slots: memory has no room for more",
+                    *(model.name.short, plan.num_slots, planned.plan.num_slots),
+                )
         need_bytes = memory_need_bytes(plan, facts, files)
-        await self._make_room(model.name, need_bytes, waits=waits)
+        advice = partial(what_fits, plan, facts, files, room_bytes)
+        await self._make_room(model.name, need_bytes, advice, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram and plan.num_gpu_layers:
             free_bytes = self._settings.max_vram - sum(each.vram_bytes for each in self.loaded())
@@ -230,7 +241,9 @@ class Scheduler:
                 f"{name} is in use with other options, and stayed so", hint="Send it again later."
             ) from error
 
-    async def _make_room(self, name: ModelName, need_bytes: int, *, waits: bool) -> None:
+    async def _make_room(
+        self, name: ModelName, need_bytes: int, advice: Callable[[], str], *, waits: bool
+    ) -> None:
         """Evict what has to go, waiting for a model to fall idle where all are busy."""
         deadline = time.monotonic() + self._settings.load_timeout
         max_models = self._settings.max_loaded_models or _DEFAULT_MAX_MODELS
@@ -238,10 +251,7 @@ class Scheduler:
             residents = [_resident(loaded) for loaded in self._residents.everyone()]
             plan = place(need_bytes, residents, *machine.memory_bytes(), max_models)
             if plan.refuse:
-                raise NoRoom(
-                    f"cannot load {name.short}: {plan.refuse}",
-                    hint="Use a smaller model or quantisation, a smaller num_ctx, or a lower HUTCH_NUM_PARALLEL.",
-                )
+                raise NoRoom(f"cannot load {name.short}: {plan.refuse}", hint=advice())
             if not plan.evict and not plan.wait:
                 return
             if plan.wait and not waits:
@@ -258,6 +268,14 @@ class Scheduler:
                         f"no room for {name.short}: every loaded model stayed busy",
                         hint="Send it again later.",
                     ) from error
+
+
+def _room_bytes(loaded: Sequence[LoadedModel]) -> int:
+    """What a model could have, if all went that may go."""
+    free_bytes, total_bytes = machine.memory_bytes()
+    return min(
+        total_bytes, free_bytes + sum(each.memory_bytes for each in loaded if not each.terms.is_pinned)
+    )
 
 
 def _ran_on(plan: LaunchPlan, on_hardware: OnHardware | None) -> RanOn | None:

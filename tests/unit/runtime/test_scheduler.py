@@ -11,12 +11,14 @@ import pytest
 from hutch.config import Settings
 from hutch.core.backend import WorkerState
 from hutch.core.chat import LoadOptions
-from hutch.core.errors import BadInput, Busy, EngineFailed, NotFound
+from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom, NotFound
 from hutch.core.models import Details, Model, StoredModel
 from hutch.core.names import ModelName
-from hutch.engines.protocol import LaunchPlan
+from hutch.engines.protocol import Endpoint, LaunchPlan
+from hutch.formats import headers
 from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
+from hutch.runtime.launch import memory_need_bytes
 from hutch.runtime.planning import check_runs
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.terms import NONE, Terms, TermsTable
@@ -373,3 +375,26 @@ def test_terms_that_change_while_a_load_is_planned_count(
         assert (second.plan.num_ctx, second.keep_alive_s) == (4096, first.keep_alive_s)
 
     run(story)
+
+
+@pytest.mark.parametrize(("asked", "gets"), [(0, 2), (2, 2)])
+def test_a_model_gets_no_more_slots_than_memory_holds(
+    tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, asked: int, gets: int
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL)
+        assert [each.plan.num_slots for each in scheduler.loaded()] == [gets]
+        monkeypatch.setattr(machine, "memory_bytes", lambda: (1 << 20, 1 << 20))
+        with pytest.raises(NoRoom, match=r"0\.0 GiB to give") as refused:
+            await use(scheduler, OTHER)
+        assert refused.value.hint.startswith("No context is small enough")
+
+    sizes = {"context_length": 4096, "block_count": 32, "embedding_length": 4096, "attention.head_count": 32}
+    (tmp_path / "model.gguf").write_bytes(tiny_model({f"llama.{name}": it for name, it in sizes.items()}))
+    facts = headers.header(tmp_path / "model.gguf")
+    plan = LaunchPlan(
+        "", Endpoint(), num_ctx=4096, num_slots=3, num_batch=512, num_ubatch=512, num_thread=1, num_gpu=0
+    )
+    room_bytes = memory_need_bytes(plan, facts)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (room_bytes, room_bytes))
+    run(story, num_parallel=asked)
