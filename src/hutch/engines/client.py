@@ -45,27 +45,32 @@ class WorkerClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._num_streams = 0
 
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Post `body` and yield each event's JSON. Closing the iterator closes the connection, which frees the slot.
 
         Raises WorkerGone where the stream breaks off.
         """
-        async with self._exchange("POST", path, body) as exchange:
-            await _check_status(exchange)
-            pending = b""
-            num_told = 0
-            while data := await exchange.read(_PAUSE_S if num_told >= _NUM_AT_ONCE else 0.0):
-                *events, pending = (pending + data).split(b"\n\n")
-                if len(pending) > _MAX_EVENT_BYTES:
-                    raise EngineFailed("the model's worker sent an event without an end", hint=_HINT)
-                for event in events:
-                    if event.startswith(b"data: ") and event != b"data: [DONE]":
-                        said = _checked(_parsed(event[6:]))
-                        num_told += "prompt_progress" not in said
-                        yield said
-                    elif event.startswith(b"error: "):
-                        _raise_for(_parsed(event[7:]), 500)
+        self._num_streams += 1
+        try:
+            async with self._exchange("POST", path, body) as exchange:
+                await _check_status(exchange)
+                pending = b""
+                num_told = 0
+                while data := await exchange.read(self._pause_s(num_told)):
+                    *events, pending = (pending + data).split(b"\n\n")
+                    if len(pending) > _MAX_EVENT_BYTES:
+                        raise EngineFailed("the model's worker sent an event without an end", hint=_HINT)
+                    for event in events:
+                        if event.startswith(b"data: ") and event != b"data: [DONE]":
+                            said = _checked(_parsed(event[6:]))
+                            num_told += "prompt_progress" not in said
+                            yield said
+                        elif event.startswith(b"error: "):
+                            _raise_for(_parsed(event[7:]), 500)
+        finally:
+            self._num_streams -= 1
 
     async def call(self, path: str, body: Mapping[str, Any]) -> Any:
         """Post `body` and return the reply's JSON."""
@@ -83,6 +88,10 @@ class WorkerClient:
             raise EngineFailed(
                 f"the model's worker did not answer within {timeout_s:g} s", hint=_HINT
             ) from error
+
+    def _pause_s(self, num_told: int) -> float:
+        """How long what comes may lie, where so many tokens have gone on: of several answers a step brings a token each."""
+        return _PAUSE_S if num_told >= _NUM_AT_ONCE and self._num_streams == 1 else 0.0
 
     @asynccontextmanager
     async def _exchange(
