@@ -4,6 +4,7 @@ Each suite also runs over a worker that keeps to a script, so that a failure wit
 limits_openai.json, by engine, with the prompt and what was said to it: neither more nor less may fail.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -20,14 +21,13 @@ from tests.clients.test_clients import SUITES, scripted
 from tests.conftest import ENGINES, Server, clean_environment, weights_in
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
-PACKAGES = (
-    "openai",
-    "anthropic",
-    "langchain-openai",
-    "langchain-tests",
-    "litellm",
-    "mcp",
-)  # the last for litellm's responses
+_NEWEST = ("openai", "anthropic", "langchain-openai", "langchain-tests")
+PACKAGES = {
+    "with_openai": _NEWEST,
+    "with_anthropic": _NEWEST,
+    "with_langchain_openai": _NEWEST,
+    "with_litellm": ("litellm", "mcp", "pytest", "pytest-asyncio"),  # an older openai; mcp for its responses
+}
 NODE_PACKAGES = ("openai", "ai", "@ai-sdk/openai-compatible", "zod")
 SCRIPT = "script"
 LIMITS: Mapping[str, Mapping[str, object]] = json.loads(
@@ -82,12 +82,17 @@ def house(
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python environment with the clients in it."""
-    folder = tmp_path_factory.mktemp("python")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    return folder / "bin" / "python"
+def python(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Path]:
+    """Python environments by the packages in them, each made once."""
+
+    @functools.cache
+    def made(packages: tuple[str, ...]) -> Path:
+        folder = tmp_path_factory.mktemp("python")
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *packages], check=True)
+        return folder / "bin" / "python"
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +103,24 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("suite", ["with_openai", "with_anthropic", "with_litellm", "with_langchain_openai"])
-def test_a_suite_of_python(suite: str, house: House, python: Path, tmp_path: Path) -> None:
-    words = [python, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", SUITES, "--tb=short"]
+@pytest.mark.parametrize("suite", PACKAGES)
+def test_a_suite_of_python(
+    suite: str, house: House, python: Callable[[tuple[str, ...]], Path], tmp_path: Path
+) -> None:
+    words = [
+        python(PACKAGES[suite]),
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        SUITES,
+        "--tb=short",
+    ]
     words += ["--noconftest", "-p", "no:cacheprovider", "-p", "last_sent", "-o", "asyncio_mode=auto"]
+    for scope in ("fixture", "test"):  # langchain-openai keeps its connections from one test to the next
+        words += ["-o", f"asyncio_default_{scope}_loop_scope=session"]
     record = tmp_path / "failed.json"
     done = house.run([*words, SUITES / f"{suite}.py"], tmp_path, RECORD=str(record), PYTHONPATH=str(SUITES))
     print(done.stdout[-20_000:], done.stderr[-3000:])
