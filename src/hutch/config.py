@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     keep_alive: DurationS = 300.0
     load_timeout: Annotated[float, BeforeValidator(_timeout_s)] = 300.0  # 0: none
     max_loaded_models: Annotated[int, Field(ge=0)] = 0  # 0: three
-    num_parallel: Annotated[int, Field(ge=0, le=256)] = 0  # 0: four
+    num_parallel: Annotated[int, Field(ge=0, le=256)] = 0  # 0: four, or what memory holds
     max_queue: Annotated[int, Field(ge=0)] = 512
     context_length: Annotated[int, Field(ge=0, le=1 << 24)] = (
         0  # 0: 4096, or the model's own where that is less

@@ -72,14 +72,16 @@ class Worker(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """An answer of the script."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/completion":
+        if self.path == "/completion" and not body["stream"]:
+            self._reply(_judged(body))
+        elif self.path == "/completion":
             self._stream(_completion(body, str(body["prompt"])))
         elif self.path == "/v1/chat/completions":
             self._stream(_chat(body))
         elif self.path == "/v1/embeddings":
             self._reply(_vectors(body["input"]))
         elif self.path == "/tokenize":
-            self._reply({"tokens": list(str(body["content"]).encode())})
+            self._reply({"tokens": _tokens(str(body["content"]), with_pieces=body.get("with_pieces", False))})
         elif self.path == "/detokenize":
             self._reply({"content": bytes(body["tokens"]).decode(errors="replace")})
         elif self.path == "/apply-template":
@@ -109,17 +111,31 @@ def _rendered(messages: list[dict[str, Any]]) -> str:
     return f"{turns}<|im_start|>assistant\n"
 
 
+def _tokens(text: str, *, with_pieces: bool) -> list[Any]:
+    """A token for each byte."""
+    ids = list(text.encode())
+    return [{"id": each, "piece": [each]} for each in ids] if with_pieces else ids
+
+
 def _completion(body: dict[str, Any], prompt: str) -> Iterator[bytes]:
-    pieces, stop_type = _said(body, prompt)
-    for piece in pieces:
-        yield _event(
-            {"content": piece, "stop": False}
-            | _logprobs(piece, "n_probs" in body, "completion_probabilities")
-        )
-    if BREAKS in prompt:
-        yield _failure()
-        return
-    yield _event({"content": "", "stop": True, "stop_type": stop_type, "timings": _timings(prompt, pieces)})
+    for index in range(body.get("n_cmpl", 1)):
+        pieces, end = _said(body, prompt)
+        for piece in pieces:
+            yield _event(
+                {"index": index, "content": piece, "stop": False}
+                | _logprobs(piece, "n_probs" in body, "completion_probabilities")
+            )
+        if BREAKS in prompt:
+            yield _failure()
+            return
+        end |= {"index": index, "content": "", "stop": True, "timings": _timings(prompt, pieces)}
+        yield _event(end)
+
+
+def _judged(body: dict[str, Any]) -> dict[str, Any]:
+    """What is told of the one token that a bias has the model write."""
+    [[token, _]] = body["logit_bias"]
+    return _logprobs(chr(token), True, "completion_probabilities")
 
 
 def _chat(body: dict[str, Any]) -> Iterator[bytes]:
@@ -130,18 +146,19 @@ def _chat(body: dict[str, Any]) -> Iterator[bytes]:
     asked = body.get("response_format", {})
     if asked:
         body |= {"json_schema": asked.get("json_schema", {}).get("schema", {"type": "object"})}
-    pieces, stop_type = _said(body, prompt)
-    for piece in pieces:
-        choice: dict[str, Any] = {"index": 0, "delta": {"content": piece}}
-        if body.get("logprobs"):
-            choice["logprobs"] = _logprobs(piece, True, "content")
-        yield _event({"choices": [choice]})
-    if BREAKS in prompt:
-        yield _failure()
-        return
-    reason = "length" if stop_type == "limit" else "stop"
-    yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
-    yield _event({"choices": [], "timings": _timings(prompt, pieces)})
+    for index in range(body.get("n_cmpl", 1)):
+        pieces, end = _said(body, prompt)
+        for piece in pieces:
+            choice: dict[str, Any] = {"index": index, "delta": {"content": piece}}
+            if body.get("logprobs"):
+                choice["logprobs"] = _logprobs(piece, True, "content")
+            yield _event({"choices": [choice]})
+        if BREAKS in prompt:
+            yield _failure()
+            return
+        reason = "length" if end["stop_type"] == "limit" else "stop"
+        yield _event({"choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
+        yield _event({"choices": [], "timings": _timings(prompt, pieces)})
 
 
 def _called(body: dict[str, Any], prompt: str) -> Iterator[bytes]:
@@ -155,18 +172,19 @@ def _called(body: dict[str, Any], prompt: str) -> Iterator[bytes]:
     yield _event({"choices": [], "timings": _timings(prompt, [arguments])})
 
 
-def _said(body: dict[str, Any], prompt: str) -> tuple[list[str], str]:
+def _said(body: dict[str, Any], prompt: str) -> tuple[list[str], dict[str, Any]]:
     """The answer in pieces, and what ended it."""
-    text = _text(body, prompt)
+    text, end = _text(body, prompt), {"stop_type": "eos"}
     for stop in body.get("stop", ()):
-        text = text.partition(stop)[0]
+        if stop in text:
+            text, end = text.partition(stop)[0], {"stop_type": "word", "stopping_word": stop}
     pieces = re.findall(r"\s*\S+\s*?", text)
     limit = 2 if BREAKS in prompt else body.get("n_predict", -1)
     if limit >= LONG:
-        return _Slow(pieces, limit), "limit"
+        return _Slow(pieces, limit), {"stop_type": "limit"}
     if 0 <= limit < len(pieces):
-        return pieces[:limit], "limit"
-    return pieces, "eos"
+        return pieces[:limit], {"stop_type": "limit"}
+    return pieces, end
 
 
 class _Slow(list[str]):
@@ -257,7 +275,7 @@ def _vectors(texts: list[str | list[int]]) -> dict[str, Any]:
 def _timings(prompt: str, pieces: list[str]) -> dict[str, Any]:
     return {
         "cache_n": 0,
-        "prompt_n": len(prompt.split()),
+        "prompt_n": len(prompt.encode()),
         "prompt_ms": 1.0,
         "predicted_n": len(pieces),
         "predicted_ms": 1.0,

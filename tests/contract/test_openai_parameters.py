@@ -7,13 +7,20 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from openai.types import completion_create_params as texts
 from openai.types import embedding_create_params as embeddings
+from openai.types.chat import (
+    ChatCompletionContentPartParam,
+    ChatCompletionToolChoiceOptionParam,
+    ChatCompletionToolUnionParam,
+)
 from openai.types.chat import chat_completion_stream_options_param as stream_options
 from openai.types.chat import completion_create_params as chats
+from openai.types.chat.chat_completion_assistant_message_param import ContentArrayOfContentPart
+from openai.types.shared_params import ReasoningEffort
 
 from hutch.core.chat import Image, Message, ToolCall
 from tests.contract.house import Front
@@ -26,7 +33,14 @@ SCHEMA = {"type": "object", "properties": {"legs": {"type": "integer"}}}
 WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
 CLOCK = {"name": "clock"}
 TOOLS = [{"type": "function", "function": WEATHER}, {"type": "function", "function": CLOCK}]
+STRICT_CLOCK = {"type": "function", "function": CLOCK | {"description": "Tells the time", "strict": True}}
 PICTURE = base64.b64encode(png(2, 2)).decode()
+PICTURE_PART = {
+    "type": "image_url",
+    "image_url": {"url": f"data:image/png;base64,{PICTURE}", "detail": "low"},
+}
+TEXT_PART = {"type": "text", "text": "Hi"}
+CALL = {"name": "clock", "arguments": "{}"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,10 @@ class Refused:
     also_fine: Any = None  # what asks for that which is done anyway
 
 
+def _of(role: str, *parts: Mapping[str, Any], **more: str) -> dict[str, Any]:
+    return {"role": role, "content": list(parts), **more}
+
+
 Row = Heard | Told | Accepted | Refused
 
 
@@ -71,41 +89,22 @@ CHAT_ROWS: Mapping[str, tuple[Row, ...]] = {
         Heard(
             [{"role": "developer", "content": "Be brief."}, *HI], "messages.0", Message("system", "Be brief.")
         ),
+        Heard([_of("system", TEXT_PART, TEXT_PART), *HI], "messages.0", Message("system", "Hi\nHi")),
+        Heard([_of("user", TEXT_PART)], "messages.0", Message("user", "Hi")),
+        Heard([_of("user", TEXT_PART, name="Ann")], "messages.0.content", "Hi"),
+        Heard([_of("user", PICTURE_PART)], "messages.0.images", (Image("image/png", PICTURE),)),
         Heard(
-            [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
-            "messages.0",
-            Message("user", "Hi"),
-        ),
-        Heard(
-            [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}}
-                    ],
-                }
-            ],
+            [_of("user", PICTURE_PART | {"prompt_cache_breakpoint": {"mode": "explicit"}})],
             "messages.0.images",
             (Image("image/png", PICTURE),),
         ),
         Heard(
-            [
-                *HI,
-                {
-                    "role": "assistant",
-                    "tool_calls": [
-                        {"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
-                    ],
-                },
-            ],
+            [*HI, {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": CALL}]}],
             "messages.1.tool_calls",
             (ToolCall(0, "c", "clock", "{}"),),
         ),
         Heard(
-            [
-                *HI,
-                {"role": "assistant", "content": None, "function_call": {"name": "clock", "arguments": "{}"}},
-            ],
+            [*HI, {"role": "assistant", "content": None, "function_call": CALL}],
             "messages.1.tool_calls",
             (ToolCall(0, "", "clock", "{}"),),
         ),
@@ -114,24 +113,20 @@ CHAT_ROWS: Mapping[str, tuple[Row, ...]] = {
             "messages.1",
             Message("tool", "12", tool_name="clock"),
         ),
-        Heard([*HI, {"role": "tool", "tool_call_id": "c", "content": "12"}], "messages.1.tool_call_id", "c"),
-        Refused(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}],
-                }
-            ]
+        Heard([*HI, _of("tool", TEXT_PART, tool_call_id="c")], "messages.1.tool_call_id", "c"),
+        Heard(
+            [*HI, _of("assistant", {"type": "refusal", "refusal": "No."}), *HI],
+            "messages.1",
+            Message("assistant", "No."),
         ),
-        Refused([{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]),
-        Refused(
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}],
-                }
-            ]
+        Heard(
+            [*HI, {"role": "assistant", "content": None, "refusal": "No."}, *HI], "messages.1.content", "No."
         ),
+        Refused([*HI, {"role": "assistant", "audio": {"id": "a"}}, *HI]),
+        Refused([*HI, {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}]),
+        Refused([_of("user", {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}})]),
+        Refused([_of("user", {"type": "file", "file": {"file_id": "f"}})]),
+        Refused([_of("user", {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}})]),
         Refused([{"role": "king", "content": "Hi"}]),
         Refused([]),
     ),
@@ -174,11 +169,17 @@ CHAT_ROWS: Mapping[str, tuple[Row, ...]] = {
             "response_format",
             SCHEMA,
         ),
+        Heard(
+            {"type": "json_schema", "json_schema": {"name": "dog", "schema": SCHEMA, "strict": True}},
+            "response_format",
+            SCHEMA,
+        ),
         Refused({"type": "poem"}),
         Refused({"type": "json_schema", "json_schema": {"name": "dog"}}),
     ),
     "tools": (
         Heard(TOOLS, "tools", tuple(TOOLS)),
+        Heard([STRICT_CLOCK], "tools", (STRICT_CLOCK,)),
         Refused([{"type": "custom", "custom": {"name": "free"}}]),
         Refused([{"type": "function", "function": {}}]),
     ),
@@ -222,8 +223,12 @@ CHAT_ROWS: Mapping[str, tuple[Row, ...]] = {
         Refused({"name": "clock"}),
     ),
     "reasoning_effort": (
-        Heard("high", "think", "high"),
         Heard("minimal", "think", "low"),
+        Heard("low", "think", "low"),
+        Heard("medium", "think", "medium"),
+        Heard("high", "think", "high"),
+        Heard("xhigh", "think", "max"),
+        Heard("max", "think", "max"),
         Heard("none", "think", is_=False),
         Refused("much"),
     ),
@@ -329,6 +334,24 @@ def test_every_documented_parameter_has_a_row() -> None:
     assert set(EMBED_ROWS) == _documented(embeddings.EmbeddingCreateParams)
     options = _documented(stream_options.ChatCompletionStreamOptionsParam)
     assert options == {name for row in CHAT_ROWS["stream_options"] for name in getattr(row, "value", {})}
+
+
+@pytest.mark.parametrize(
+    ("name", "union"),
+    [
+        ("messages", ChatCompletionContentPartParam | ContentArrayOfContentPart),
+        ("response_format", chats.ResponseFormat),
+        ("tools", ChatCompletionToolUnionParam),
+        ("tool_choice", ChatCompletionToolChoiceOptionParam),
+        ("reasoning_effort", ReasoningEffort),
+    ],
+)
+def test_every_documented_kind_of_a_value_has_a_row(name: str, union: Any) -> None:
+    rows = str([row.value for row in CHAT_ROWS[name]])
+    for member in get_args(union):
+        if member is not type(None):
+            kinds = get_args(member) or get_args(get_type_hints(member)["type"])
+            assert [kind for kind in kinds if f"'{kind}'" not in rows] == []
 
 
 @pytest.mark.parametrize(("path", "name", "row"), _CASES, ids=_NAMES)

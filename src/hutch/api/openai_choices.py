@@ -124,15 +124,16 @@ def _likelihood(chunks: Sequence[Chunk]) -> float:
     return sum(told) / len(told) if told else 0.0
 
 
-async def merged(
+def merged(
     backend: Backend, who: Principal, requests: Sequence[GenerateRequest]
 ) -> AsyncGenerator[Chunk, None]:
     """The chunks of all requests as they come; those of a later request have later choices. Closing it ends them all."""
-    if len(requests) == 1:
-        async with aclosing(backend.generate(requests[0], who)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        return
+    return backend.generate(requests[0], who) if len(requests) == 1 else _merged(backend, who, requests)
+
+
+async def _merged(
+    backend: Backend, who: Principal, requests: Sequence[GenerateRequest]
+) -> AsyncGenerator[Chunk, None]:
     news: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue(_MAX_WAITING)
     waiting = iter(enumerate(requests))
     workers = [

@@ -172,6 +172,7 @@ class Part(Wire):
 
     type: str
     text: str | None = None
+    refusal: str | None = None
     image_url: ImageAddress | str | None = None
 
 
@@ -200,6 +201,8 @@ class ChatMessage(Wire):
     function_call: Function | None = None  # the deprecated form of tool_calls
     reasoning_content: str | None = None
     reasoning: str | None = None  # its other name
+    refusal: str | None = None  # what was said instead of content
+    audio: dict[str, Any] | None = None  # the id of an answer that was spoken
 
     def internal(self, index: int) -> Message:
         """The message as Hutch knows it. Raises BadInput that names what is wrong with it."""
@@ -207,6 +210,12 @@ class ChatMessage(Wire):
         if role not in ("system", "user", "assistant", "tool"):
             raise BadInput(
                 f"messages.{index}.role: {self.role!r} is not a known role", param=f"messages.{index}.role"
+            )
+        if self.audio is not None:
+            raise NotBuilt(
+                f"messages.{index}.audio: no answer is spoken here",
+                hint="Send what was said as `content`.",
+                param=f"messages.{index}.audio",
             )
         calls = tuple(
             ToolCall(i, call.id, call.function.name, call.function.arguments)
@@ -226,14 +235,14 @@ class ChatMessage(Wire):
 
     def _text(self, index: int) -> str:
         if self.content is None or isinstance(self.content, str):
-            return self.content or ""
+            return self.content or self.refusal or ""
         for i, part in enumerate(self.content):
             if part.type not in ("text", "input_text", "output_text", "refusal", "image_url"):
                 raise NotBuilt(
                     f"messages.{index}.content.{i}: parts of type {part.type!r} are not supported yet",
                     param=f"messages.{index}.content.{i}",
                 )
-        return "\n".join(part.text or "" for part in self.content if part.type != "image_url")
+        return "\n".join(part.text or part.refusal or "" for part in self.content if part.type != "image_url")
 
     def _images(self, index: int) -> tuple[Image, ...]:
         found: list[Image] = []

@@ -1,6 +1,7 @@
 """`hutch serve`: the server, in the foreground."""
 
 import argparse
+import gc
 import importlib
 
 from hutch import places
@@ -15,8 +16,12 @@ def serve(args: argparse.Namespace) -> None:
     address = places.Address.parse(args.host) if args.host else places.server_address()
     if args.host and address.remark:
         raise BadInput(f"--host: {address.remark.partition(',')[0]}", hint="Write host:port.")
+    gc.disable()  # what is imported is there to stay: to look through it again and again takes a tenth of the start,
+    server = importlib.import_module("hutch.api.server")
+    gc.freeze()  # and later it would hold up every answer at once
+    gc.enable()
     try:
-        importlib.import_module("hutch.api.server").serve(address, idle_exit_s=args.idle_exit)
+        server.serve(address, idle_exit_s=args.idle_exit)
     except Conflict as error:  # the address is taken
         raise Conflict(error.message, hint=_who_is_there(address) or error.hint) from error
 

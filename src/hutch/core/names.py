@@ -3,6 +3,7 @@
 A name is `[host/][namespace/]model[:tag]`, as Ollama writes it.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ DEFAULT_TAG = "latest"
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_NUM_KEPT = 1024  # names, of which every request asks the same few
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
@@ -28,6 +30,7 @@ class ModelName(NamedTuple):
     tag: str
 
     @classmethod
+    @functools.lru_cache(_NUM_KEPT)
     def parse(cls, text: str) -> "ModelName":
         """Read a name as a person writes it. Raises BadInput for what is no name."""
         rest = text
@@ -64,11 +67,16 @@ class ModelName(NamedTuple):
     @property
     def folded(self) -> "ModelName":
         """What all spellings of the name have in common: names keep their case and ignore it in comparison."""
-        return ModelName(*(part.lower() for part in self))
+        return _folded(self)
 
     def same_as(self, other: "ModelName") -> bool:
         """Whether both name one model."""
         return all(a.lower() == b.lower() for a, b in zip(self, other, strict=True))
+
+
+@functools.lru_cache(_NUM_KEPT)
+def _folded(name: ModelName) -> ModelName:
+    return ModelName(*(part.lower() for part in name))
 
 
 class Reference(NamedTuple):

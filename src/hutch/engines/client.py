@@ -5,6 +5,8 @@ It is small because it has to be quick: every token of every answer passes here.
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -22,7 +24,9 @@ _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MAX_EVENT_BYTES = 16 << 20
 _MAX_REPLY_BYTES = 1 << 30  # the vectors of thousands of texts come in one
 _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the answer pile up here
-_PAUSE_S = 0.025  # no eye sees steps so small
+_CALL_WITHIN_S = 1.0
+_CALL_AGAIN_S = 0.002
+_PAUSE_S = 0.04  # as often as a film changes its picture
 _NUM_AT_ONCE = (
     4  # tokens that go on as they come: whether an answer has begun, and how fast it comes, is told at once
 )
@@ -41,27 +45,32 @@ class WorkerClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._num_streams = 0
 
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Post `body` and yield each event's JSON. Closing the iterator closes the connection, which frees the slot.
 
         Raises WorkerGone where the stream breaks off.
         """
-        async with self._exchange("POST", path, body) as exchange:
-            await _check_status(exchange)
-            pending = b""
-            num_told = 0
-            while data := await exchange.read(_PAUSE_S if num_told >= _NUM_AT_ONCE else 0.0):
-                *events, pending = (pending + data).split(b"\n\n")
-                if len(pending) > _MAX_EVENT_BYTES:
-                    raise EngineFailed("the model's worker sent an event without an end", hint=_HINT)
-                for event in events:
-                    if event.startswith(b"data: ") and event != b"data: [DONE]":
-                        said = _checked(_parsed(event[6:]))
-                        num_told += "prompt_progress" not in said
-                        yield said
-                    elif event.startswith(b"error: "):
-                        _raise_for(_parsed(event[7:]), 500)
+        self._num_streams += 1
+        try:
+            async with self._exchange("POST", path, body) as exchange:
+                await _check_status(exchange)
+                pending = b""
+                num_told = 0
+                while data := await exchange.read(self._pause_s(num_told)):
+                    *events, pending = (pending + data).split(b"\n\n")
+                    if len(pending) > _MAX_EVENT_BYTES:
+                        raise EngineFailed("the model's worker sent an event without an end", hint=_HINT)
+                    for event in events:
+                        if event.startswith(b"data: ") and event != b"data: [DONE]":
+                            said = _checked(_parsed(event[6:]))
+                            num_told += "prompt_progress" not in said
+                            yield said
+                        elif event.startswith(b"error: "):
+                            _raise_for(_parsed(event[7:]), 500)
+        finally:
+            self._num_streams -= 1
 
     async def call(self, path: str, body: Mapping[str, Any]) -> Any:
         """Post `body` and return the reply's JSON."""
@@ -80,6 +89,10 @@ class WorkerClient:
                 f"the model's worker did not answer within {timeout_s:g} s", hint=_HINT
             ) from error
 
+    def _pause_s(self, num_told: int) -> float:
+        """How long what comes may lie, where so many tokens have gone on: of several answers a step brings a token each."""
+        return _PAUSE_S if num_told >= _NUM_AT_ONCE and self._num_streams == 1 else 0.0
+
     @asynccontextmanager
     async def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None
@@ -95,7 +108,8 @@ class WorkerClient:
         loop = asyncio.get_running_loop()
         try:
             if endpoint.socket:
-                _, exchange = await loop.create_unix_connection(lambda: _Exchange(request), endpoint.socket)
+                sock, rest = await _asked(endpoint.socket, request)
+                _, exchange = await loop.create_unix_connection(lambda: _Exchange(rest), sock=sock)
             else:
                 _, exchange = await loop.create_connection(
                     lambda: _Exchange(request), "127.0.0.1", endpoint.port
@@ -174,11 +188,12 @@ class _Exchange(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the request."""
+        """Send the request, or what is left of it."""
         self._transport = cast(
             "asyncio.Transport", transport
         )  # uvloop's transports do not say that they are one
-        self._transport.write(self._request)
+        if self._request:
+            self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
@@ -209,6 +224,29 @@ class _Exchange(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """All of the response is there."""
         self._is_complete = True
+
+
+async def _asked(path: str, request: bytes) -> tuple[socket.socket, bytes]:
+    """A connection to a Unix socket, and what of the request it has not taken yet. Raises OSError.
+
+    The worker has it at once, and not after a turn of the loop.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    sock.setblocking(False)
+    deadline = time.monotonic() + _CALL_WITHIN_S
+    try:
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:  # too many have called whom it has not come to yet
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_CALL_AGAIN_S)
+            else:
+                return sock, request[sock.send(request) :]
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def _check_status(exchange: _Exchange) -> None:

@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 
 _READ_BYTES = 256 << 10
-_NUM_VAIN = 8  # pauses in a row in which nothing came; then the connection is read when there is something
+_NUM_VAIN = 5  # pauses in a row in which nothing came; then the connection is read when there is something
 # The end of a connection is seen without reading from it, on Linux. Elsewhere nothing is left lying.
 CAN_SEE_ENDS = hasattr(select, "EPOLLRDHUP")
 

@@ -1,7 +1,11 @@
 """What a model can do, judged by its file and its templates. Ollama's words."""
 
+import functools
+
 from hutch.formats.facts import Facts
 from hutch.prompt.template import Template
+
+_NUM_KEPT = 64  # templates: every request asks what its model's can
 
 
 def capabilities(
@@ -25,9 +29,11 @@ def capabilities(
     return tuple(found)
 
 
+@functools.lru_cache(_NUM_KEPT)
 def _calls(template: str) -> bool:
     return "tools" in template or "tool_calls" in template  # DeepSeek's distills tell calls and results alone
 
 
+@functools.lru_cache(_NUM_KEPT)
 def _thinks(template: str) -> bool:
     return "<think>" in template or "enable_thinking" in template

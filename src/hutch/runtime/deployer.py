@@ -17,7 +17,7 @@ from hutch.core.models import Model, Progress
 from hutch.core.names import ModelName
 from hutch.formats import headers
 from hutch.runtime.deployed import Deployed, contradicts, share, terms_of
-from hutch.runtime.scheduler import Library
+from hutch.runtime.planning import Library
 from hutch.runtime.terms import NONE, TermsTable
 from hutch.store import deployments
 from hutch.store.deployments import Recorded

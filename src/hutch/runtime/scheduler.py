@@ -3,29 +3,24 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
 
-from hutch import places
 from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
 from hutch.core.chat import LoadOptions
-from hutch.core.errors import BadInput, Busy, EngineFailed, HutchError, NoRoom, NotFound
+from hutch.core.errors import Busy, EngineFailed, HutchError, NoRoom, NotFound
 from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
-from hutch.core.models import Model
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
-from hutch.core.versions import check_requires
 from hutch.engines.protocol import LaunchPlan, engine_name
-from hutch.formats import headers
-from hutch.formats.onnx_model import OnnxModel
-from hutch.runtime import beside, machine
+from hutch.runtime import machine, planning
 from hutch.runtime.conversation import voice_of
-from hutch.runtime.hardware import Inventory, gguf_hardware
+from hutch.runtime.fitting import what_fits, with_fewer_slots
+from hutch.runtime.hardware import Inventory
 from hutch.runtime.launch import (
-    launch_plan,
     memory_need_bytes,
     passed_over,
     serves,
@@ -34,27 +29,18 @@ from hutch.runtime.launch import (
 )
 from hutch.runtime.ledger import Ledger
 from hutch.runtime.loaded import LoadedModel
-from hutch.runtime.onnx_launch import OnHardware, RanOn, onnx_hardware
+from hutch.runtime.onnx_launch import OnHardware, RanOn
 from hutch.runtime.placement import Resident, place
+from hutch.runtime.planning import Library, Planned
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
-from hutch.store import installed, laid_out
+from hutch.store import laid_out
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_MODELS = 3
 _RELOAD_BYTES_PER_S = 200e6  # about what a cold load takes; only the order among models matters
-
-
-class Library(Protocol):
-    """What the scheduler needs of a model store."""
-
-    def open(self, name: ModelName) -> Model:
-        """The model of that name. Raises NotFound."""
-
-    def stamp(self, name: ModelName) -> object:
-        """A value that changes when the name gets another content. Raises NotFound."""
 
 
 class Scheduler:
@@ -93,12 +79,9 @@ class Scheduler:
         began = time.monotonic()
         terms = self._terms.of(name)
         asked, name = name, terms.variant or name
-        options, keep_alive_s = terms.asked(options), terms.keep_alive_s(keep_alive_s)
-        loaded = self._current(name, options)
+        loaded = self._taken(name, options, keep_alive_s)
         if loaded is None:
             loaded = await self._obtain(name, options, keep_alive_s, waits=waits)
-        else:
-            loaded.begin(keep_alive_s)
         if not asked.same_as(name) and (supplanted := self._residents.named(asked)) is not None:
             self._residents.retire(supplanted)  # requests no longer reach it
         try:
@@ -132,16 +115,18 @@ class Scheduler:
         await self._residents.close()
         self._sockets.close()
 
-    def _current(self, name: ModelName, options: LoadOptions) -> LoadedModel | None:
-        """The loaded model, if it is what the name means now and was loaded as these options want."""
-        loaded = self._residents.named(name)
+    def _taken(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> LoadedModel | None:
+        """The loaded model, if it is what the name means now and was loaded as is wanted; the caller then holds it."""
+        loaded, terms = self._residents.named(name), self._terms.of(name)
         if loaded is None or loaded.state not in (WorkerState.READY, WorkerState.STARTING):
             return None
+        options = terms.asked(options)
         own = split_options(loaded.voice.model.parameters)[1]
-        is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == self._terms.of(name)
+        is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == terms
         if not is_same or not serves(loaded.plan, options.over(own)):
             return None
         _log_passed_over(name, passed_over(loaded.plan, options))
+        loaded.begin(terms.keep_alive_s(keep_alive_s))
         return loaded
 
     async def _obtain(
@@ -175,10 +160,16 @@ class Scheduler:
         self._num_waiting += 1
         try:
             async with self._loading:
-                if (loaded := self._current(name, options)) is not None:
-                    loaded.begin(keep_alive_s)
-                    return loaded
-                return await self._load(name, options, keep_alive_s, waits=waits)
+                planned = None
+                while planned is None or planned.terms != self._terms.of(name):  # which may change meanwhile
+                    if (loaded := self._taken(name, options, keep_alive_s)) is not None:
+                        return loaded
+                    planned = await planning.planned(
+                        *(self._library, name, self._terms.of(name), options),
+                        settings=self._settings,
+                        inventory=self._inventory,
+                    )
+                return await self._load(planned, keep_alive_s, waits=waits)
         except (Busy, NotFound):
             raise
         except HutchError as error:
@@ -187,45 +178,40 @@ class Scheduler:
         finally:
             self._num_waiting -= 1
 
-    async def _load(
-        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
-    ) -> LoadedModel:
-        stamp = self._library.stamp(name)
-        model = await asyncio.to_thread(self._library.open, name)
-        _check_runs(model)
-        facts = await asyncio.to_thread(headers.facts, model)
-        files = await asyncio.to_thread(beside.read, model, facts)
-        binary = "" if model.files else installed.binary_in_use(places.engines(), self._settings.llama_server)
-        terms = self._terms.of(name)
-        plan = terms.applied(launch_plan(model, facts, options, self._settings, binary), facts)
-        if plan.engine == "llama.cpp":
-            await gguf_hardware(plan, self._inventory)
-        on_hardware = None
-        if isinstance(facts, OnnxModel):
-            on_hardware = await onnx_hardware(plan, facts, self._inventory, self._settings)
-            plan = on_hardware.plan
+    async def _load(self, planned: Planned, keep_alive_s: float | None, *, waits: bool) -> LoadedModel:
+        model, facts, files, plan = planned.model, planned.facts, planned.files, planned.plan
         if (old := self._residents.named(model.name)) is not None:
             await self._make_way(old)
+        room_bytes = _room_bytes(self.loaded())
+        if not (self._settings.num_parallel or planned.terms.num_slots):
+            plan = with_fewer_slots(plan, facts, files, room_bytes)
+            if plan.num_slots < planned.plan.num_slots:
+                _log.warning(
+                    "%s gets %d of %d slots: memory has no room for more",
+                    *(model.name.short, plan.num_slots, planned.plan.num_slots),
+                )
         need_bytes = memory_need_bytes(plan, facts, files)
-        await self._make_room(model.name, need_bytes, waits=waits)
+        advice = partial(what_fits, plan, facts, files, room_bytes)
+        await self._make_room(model.name, need_bytes, advice, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram and plan.num_gpu_layers:
             free_bytes = self._settings.max_vram - sum(each.vram_bytes for each in self.loaded())
             plan = within_vram(plan, facts, free_bytes - beside_bytes)
         _log.debug("plan of %s: %s", model.name.short, plan)
         own = split_options(model.parameters)[1]
-        _log_passed_over(model.name, passed_over(plan, options.over(own), self._settings))
+        _log_passed_over(model.name, passed_over(plan, planned.options.over(own), self._settings))
         slots = SlotPool(
-            plan.num_slots, self._settings.max_queue, in_batches=terms.in_batches, ledger=self._ledger
+            plan.num_slots, self._settings.max_queue, in_batches=planned.terms.in_batches, ledger=self._ledger
         )
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
-        loaded = LoadedModel(voice, plan, slots, self._sockets, stamp, listener=self._listener)
-        loaded.ran_on = _ran_on(plan, on_hardware)
-        loaded.memory_bytes, loaded.terms = need_bytes, terms
+        loaded = LoadedModel(voice, plan, slots, self._sockets, planned.stamp, listener=self._listener)
+        loaded.ran_on = _ran_on(plan, planned.on_hardware)
+        loaded.memory_bytes, loaded.terms = need_bytes, planned.terms
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
+        keep_alive_s = planned.terms.keep_alive_s(keep_alive_s)
         loaded.begin(self._settings.keep_alive if keep_alive_s is None else keep_alive_s)
         self._residents.add(loaded)
         try:
@@ -255,7 +241,9 @@ class Scheduler:
                 f"{name} is in use with other options, and stayed so", hint="Send it again later."
             ) from error
 
-    async def _make_room(self, name: ModelName, need_bytes: int, *, waits: bool) -> None:
+    async def _make_room(
+        self, name: ModelName, need_bytes: int, advice: Callable[[], str], *, waits: bool
+    ) -> None:
         """Evict what has to go, waiting for a model to fall idle where all are busy."""
         deadline = time.monotonic() + self._settings.load_timeout
         max_models = self._settings.max_loaded_models or _DEFAULT_MAX_MODELS
@@ -263,10 +251,7 @@ class Scheduler:
             residents = [_resident(loaded) for loaded in self._residents.everyone()]
             plan = place(need_bytes, residents, *machine.memory_bytes(), max_models)
             if plan.refuse:
-                raise NoRoom(
-                    f"cannot load {name.short}: {plan.refuse}",
-                    hint="Use a smaller model or quantisation, a smaller num_ctx, or a lower HUTCH_NUM_PARALLEL.",
-                )
+                raise NoRoom(f"cannot load {name.short}: {plan.refuse}", hint=advice())
             if not plan.evict and not plan.wait:
                 return
             if plan.wait and not waits:
@@ -285,6 +270,14 @@ class Scheduler:
                     ) from error
 
 
+def _room_bytes(loaded: Sequence[LoadedModel]) -> int:
+    """What a model could have, if all went that may go."""
+    free_bytes, total_bytes = machine.memory_bytes()
+    return min(
+        total_bytes, free_bytes + sum(each.memory_bytes for each in loaded if not each.terms.is_pinned)
+    )
+
+
 def _ran_on(plan: LaunchPlan, on_hardware: OnHardware | None) -> RanOn | None:
     """What is known before the worker tells the rest; None of llama.cpp."""
     if on_hardware is not None:
@@ -295,17 +288,6 @@ def _ran_on(plan: LaunchPlan, on_hardware: OnHardware | None) -> RanOn | None:
 def _log_passed_over(name: ModelName, names: Sequence[str]) -> None:
     if names:
         _log.warning("%s runs on ONNX Runtime, where these mean nothing: %s", name.short, ", ".join(names))
-
-
-def _check_runs(model: Model) -> None:
-    """Raise BadInput for a model that no engine here can run."""
-    name = model.name.short
-    if len(model.weights) != 1 and not model.files:
-        raise BadInput(f'"{name}" has {len(model.weights)} model files, and Hutch runs one')
-    if model.unsupported_layers:
-        raise BadInput(f'"{name}" needs what Hutch does not have yet: {model.unsupported_layers[0]}')
-    if model.requires:
-        check_requires(model.requires)
 
 
 def _resident(loaded: LoadedModel) -> Resident:

@@ -68,31 +68,11 @@ for _name in ("httpx", "httpx2"):  # before a client is made
         _watch(importlib.import_module(_name))
 
 
-def _said(output: str) -> Any:
-    """What was said, without the numbers and times that are another each time."""
-    try:
-        whole = json.loads(output)
-    except ValueError:
-        return "".join(_piece(line) for line in output.splitlines() if line.startswith("data: {"))
-    message = whole["choices"][0].get("message") if whole.get("choices") else None
-    return message or whole.get("content") or whole.get("output") or whole
-
-
-def _piece(line: str) -> str:
-    event = json.loads(line.removeprefix("data: "))
-    choices = event.get("choices") or [{}]
-    delta = event.get("delta") or choices[0].get("delta") or {}
-    if isinstance(delta, str):
-        return delta
-    calls = "".join(json.dumps(call["function"]) for call in delta.get("tool_calls") or ())
-    return (delta.get("content") or delta.get("text") or delta.get("partial_json") or "") + calls
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what was said in a test that failed."""
     if report.failed:
-        _failed[report.nodeid.partition("::")[2]] = {**_last, "output": _said(_last.get("output", ""))}
+        _failed[report.nodeid.partition("::")[2]] = dict(_last)
     if report.when == "teardown":
         _last.clear()
 

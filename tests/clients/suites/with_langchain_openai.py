@@ -33,7 +33,14 @@ class TestChat(_Chat):
     @property
     def chat_model_params(self) -> dict:
         """How it is made."""
-        return {"model": "llama3.1", "temperature": 0, "max_tokens": 400, "frequency_penalty": 1, **WHERE}
+        return {
+            "model": "llama3.1",
+            "temperature": 0,
+            "max_tokens": 400,
+            "frequency_penalty": 1,
+            "stream_usage": True,
+            **WHERE,
+        }
 
 
 class TestResponses(_Chat):

@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import json
 import socket
+import tempfile
+from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -391,5 +393,52 @@ def test_a_worker_that_does_not_answer_a_get_in_time_has_failed() -> None:
         async with worker(script) as (client, _):
             with pytest.raises(EngineFailed, match=r"did not answer within 0\.01 s"):
                 await client.get("/health", timeout_s=0.01)
+
+    run(scenario())
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[str, socket.socket]]:
+    """The socket of a worker that has taken nobody yet, and has no room for another caller."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as first,
+    ):
+        path = str(Path(folder) / "w.sock")
+        listener.bind(path)
+        listener.listen(0)
+        first.connect(path)
+        yield path, listener
+
+
+def test_a_worker_that_has_too_many_callers_is_called_again(full: tuple[str, socket.socket]) -> None:
+    path, listener = full
+
+    async def answer() -> None:
+        await asyncio.sleep(0.05)
+        listener.accept()[0].close()
+        there, _ = listener.accept()
+        there.recv(1 << 16)
+        there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        there.close()
+
+    async def scenario() -> None:
+        asked = asyncio.create_task(WorkerClient(Endpoint(socket=path)).get("/health"))
+        await asyncio.sleep(0.01)
+        threaded = asyncio.to_thread(asyncio.run, answer())
+        assert (await asyncio.gather(asked, threaded))[0] == {}
+
+    run(scenario())
+
+
+def test_a_worker_that_nobody_can_reach_any_more_is_gone(
+    full: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_CALL_WITHIN_S", 0.05)
+
+    async def scenario() -> None:
+        with pytest.raises(WorkerGone):
+            await WorkerClient(Endpoint(socket=full[0])).get("/health")
 
     run(scenario())

@@ -11,13 +11,17 @@ import pytest
 from hutch.config import Settings
 from hutch.core.backend import WorkerState
 from hutch.core.chat import LoadOptions
-from hutch.core.errors import BadInput, Busy, EngineFailed, NotFound
+from hutch.core.errors import BadInput, Busy, EngineFailed, NoRoom, NotFound
 from hutch.core.models import Details, Model, StoredModel
 from hutch.core.names import ModelName
-from hutch.engines.protocol import LaunchPlan
+from hutch.engines.protocol import Endpoint, LaunchPlan
+from hutch.formats import headers
 from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
-from hutch.runtime.scheduler import Scheduler, _check_runs
+from hutch.runtime.launch import memory_need_bytes
+from hutch.runtime.planning import check_runs
+from hutch.runtime.scheduler import Scheduler
+from hutch.runtime.terms import NONE, Terms, TermsTable
 from hutch.runtime.worker import SocketFolder
 from hutch.store import installed
 from tests.gguf_files import tiny_model
@@ -82,6 +86,20 @@ class Shelf:
         return 1
 
 
+class Changing(Shelf):
+    """A library that is slow: before a model is open, something else has happened."""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__(weights)
+        self.meanwhile: Callable[[], object] = bool
+
+    def open(self, name: ModelName) -> Model:
+        """The model of that name."""
+        meanwhile, self.meanwhile = self.meanwhile, bool
+        meanwhile()
+        return super().open(name)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run a story with a scheduler; afterwards no worker may be left."""
@@ -121,7 +139,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_a_model_that_requires_a_later_version_is_not_loaded() -> None:
     stored = StoredModel(SMALL, "0" * 64, 1, datetime.now(UTC), Details())
     with pytest.raises(BadInput, match=r"^requires version 99\.0\.0 of Ollama's API"):
-        _check_runs(Model(stored, (Path("x"),), requires="99.0.0"))
+        check_runs(Model(stored, (Path("x"),), requires="99.0.0"))
 
 
 def test_a_model_that_is_unloaded_while_it_loads_leaves_no_worker(run: Callable[..., None]) -> None:
@@ -335,3 +353,48 @@ def test_a_binary_that_the_settings_name_goes_first(run: Callable[..., None]) ->
             assert loaded.plan.binary == "/opt/llama-server"
 
     run(story, llama_server="/opt/llama-server")
+
+
+def test_terms_that_change_while_a_load_is_planned_count(
+    tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        shelf, terms = Changing(tmp_path / "model.gguf"), TermsTable()
+        monkeypatch.setattr(scheduler, "_library", shelf)
+        monkeypatch.setattr(scheduler, "_terms", terms)
+        await use(scheduler, SMALL)
+        (first,) = scheduler.loaded()
+        terms.put(SMALL, Terms(max_num_ctx=1024, is_pinned=True))
+        shelf.meanwhile = lambda: terms.put(SMALL, NONE)
+        await use(scheduler, SMALL)
+        assert scheduler.loaded() == (first,)  # for what is loaded is right again
+        terms.put(OTHER, Terms(max_num_ctx=1024, is_pinned=True))
+        shelf.meanwhile = lambda: terms.put(OTHER, NONE)
+        await use(scheduler, OTHER)
+        (second,) = set(scheduler.loaded()) - {first}
+        assert (second.plan.num_ctx, second.keep_alive_s) == (4096, first.keep_alive_s)
+
+    run(story)
+
+
+@pytest.mark.parametrize(("asked", "gets"), [(0, 2), (2, 2)])
+def test_a_model_gets_no_more_slots_than_memory_holds(
+    tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, asked: int, gets: int
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL)
+        assert [each.plan.num_slots for each in scheduler.loaded()] == [gets]
+        monkeypatch.setattr(machine, "memory_bytes", lambda: (1 << 20, 1 << 20))
+        with pytest.raises(NoRoom, match=r"0\.0 GiB to give") as refused:
+            await use(scheduler, OTHER)
+        assert refused.value.hint.startswith("No context is small enough")
+
+    sizes = {"context_length": 4096, "block_count": 32, "embedding_length": 4096, "attention.head_count": 32}
+    (tmp_path / "model.gguf").write_bytes(tiny_model({f"llama.{name}": it for name, it in sizes.items()}))
+    facts = headers.header(tmp_path / "model.gguf")
+    plan = LaunchPlan(
+        "", Endpoint(), num_ctx=4096, num_slots=3, num_batch=512, num_ubatch=512, num_thread=1, num_gpu=0
+    )
+    room_bytes = memory_need_bytes(plan, facts)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (room_bytes, room_bytes))
+    run(story, num_parallel=asked)
