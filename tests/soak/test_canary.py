@@ -43,6 +43,7 @@ IN_TWO = 1 / 10  # of the requests ask for two answers, which lie in two slots
 SAMPLED = 1 / 30  # are compared with what a worker says that has served nobody else
 TOLERANCE = 0.5  # of logprobs
 MIN_HITS = 0.05
+ALIKE = 2  # tokens that two of one's own topics may begin with: a word at the beginning of a text may be two tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class Canary:
         whose = "new" if is_new else "own"
         self.seen.counts[f"{whose} prompts"] += 1
         self.seen.counts[f"{whose} prompts in a slot"] += cached > 0
-        if is_new and cached:
+        if is_new and cached > ALIKE:
             self.seen.problems.append(
                 f"{user.name}: {cached} tokens were there before it sent any of {asked}"
             )
