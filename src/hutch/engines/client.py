@@ -27,7 +27,9 @@ _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the an
 _CALL_WITHIN_S = 1.0
 _CALL_AGAIN_S = 0.002
 _PAUSE_S = 0.04  # as often as a film changes its picture
-_PAUSE_OF_SEVERAL_S = 0.08  # a step of the engine brings a token of each: less often, so that there is more to pass on
+_PAUSE_OF_SEVERAL_S = (
+    0.08  # a step of the engine brings a token of each: less often, so that there is more to pass on
+)
 _NUM_AT_ONCE = (
     4  # tokens that go on as they come: whether an answer has begun, and how fast it comes, is told at once
 )
