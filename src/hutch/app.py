@@ -1,6 +1,8 @@
 """The composition root: settings in, everything wired, out comes an App."""
 
+import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from hutch import places
 from hutch.config import Settings
@@ -10,15 +12,19 @@ from hutch.metrics.measured import MeasuredBackend
 from hutch.runtime.admission import AdmittingBackend
 from hutch.runtime.backend import LocalBackend
 from hutch.runtime.hardware import Inventory
+from hutch.runtime.keeping import Keeping
 from hutch.runtime.ledger import Ledger
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.terms import TermsTable
 from hutch.runtime.worker import SocketFolder
+from hutch.security import sealing_key
 from hutch.security.authn import Authenticator, Keys, Open, Watched, Welcome
 from hutch.security.keys import KeyFile
 from hutch.store.local import local_store
 from hutch.store.store import ModelStore
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,20 @@ def build(settings: Settings, address: places.Address) -> App:
         raise
     inventory, terms, counters, ledger = Inventory(), TermsTable(), Counters(), Ledger()
     scheduler = Scheduler(store, settings, sockets, inventory, terms, listener=counters.heard, ledger=ledger)
+    scheduler.keeping = Keeping(places.kept_states(), settings.max_kv_disk, partial(_secret, settings))
     local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
     backend = MeasuredBackend(
         AdmittingBackend(local, ledger, terms), counters, lambda name: terms.of(name).variant or name
     )
     return App(settings, store, backend, authenticator, new_key, inventory, counters, terms, ledger)
+
+
+def _secret(settings: Settings) -> bytes | None:
+    """What states on disk are sealed with."""
+    found = sealing_key.find(settings.key_file)
+    if settings.key_file is not None and (found.secret is None or found.remark):
+        _log.warning("key_file: %s", found.remark or found.told)
+    return found.secret
 
 
 def _authenticator(settings: Settings, address: places.Address) -> tuple[Authenticator, str]:

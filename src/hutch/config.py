@@ -89,6 +89,8 @@ _OTHER_PREFIXES = {
     "catalog": ("HUTCH",),
     "registry": ("HUTCH",),
     "hardware": ("HUTCH", "FOUNDRY"),
+    "key_file": ("HUTCH",),
+    "max_kv_disk": ("HUTCH",),
     "onnx_runner": ("HUTCH",),
     "preload": ("HUTCH",),
     "preload_port": ("HUTCH",),
@@ -114,6 +116,8 @@ class Settings(BaseSettings):
     num_gpu: Annotated[int, Field(ge=-1, le=1 << 16)] = -1  # layers on the GPU; -1: as many as fit
     max_vram: Size = ByteSize(0)  # GPU memory for all loaded models together; 0: no bound
     max_kv_cache: Size = ByteSize(0)  # memory for the contexts of each ONNX model; 0: for all of them in full
+    max_kv_disk: Size = ByteSize(2 << 30)  # disk for what contexts hold when their model goes; 0: none
+    key_file: Path | None = None  # what that is sealed with; None: the keyring has it
     gpu_overhead: Size = ByteSize(0)  # to be left free on each GPU
     hardware: Annotated[
         tuple[str, ...], NoDecode, BeforeValidator(_hardware)

@@ -70,6 +70,11 @@ def keys_file() -> Path:
     return home() / "keys.json"
 
 
+def kept_states() -> Path:
+    """The folder of what slots held when their models went."""
+    return home() / "kv"
+
+
 def api_key() -> str:
     """The key that this client sends."""
     return variable(*CLIENT_VARIABLES["API_KEY"])
@@ -213,6 +218,7 @@ _FOR_THE_SERVER = (
     "GPU_OVERHEAD",
     "HARDWARE",
     "KEEP_ALIVE",
+    "KEY_FILE",
     "KNOWLEDGE_MODEL",
     "KV_CACHE_TYPE",
     "LLAMA_QUANTIZE",
@@ -221,6 +227,7 @@ _FOR_THE_SERVER = (
     "MAX_BLOB_GIB",
     "MAX_BODY_MIB",
     "MAX_KV_CACHE",
+    "MAX_KV_DISK",
     "MAX_LOADED_MODELS",
     "MAX_QUEUE",
     "MAX_VRAM",
@@ -230,6 +237,17 @@ _FOR_THE_SERVER = (
     "NUM_THREAD",
     "ONNX_RUNNER",
     "ORIGINS",
+    "PRELOAD",
+    "PRELOAD_PORT",
+    "REGISTRY",
+)
+_NOT_OLLAMAS = (
+    "AUTH",  # which steers Ollama's clients
+    "CATALOG",
+    "HARDWARE",
+    "KEY_FILE",
+    "MAX_KV_DISK",
+    "ONNX_RUNNER",
     "PRELOAD",
     "PRELOAD_PORT",
     "REGISTRY",
@@ -247,10 +265,7 @@ _FOR_ITS_DEVICES = (
 def server_settings() -> dict[str, str]:
     """The environment variables set here that only a server heeds, with their values."""
     ours = (f"{prefix}_{name}" for name in _FOR_THE_SERVER for prefix in ("HUTCH", "OLLAMA", "FOUNDRY"))
-    theirs = [
-        f"OLLAMA_{name}"
-        for name in ("AUTH", "CATALOG", "HARDWARE", "ONNX_RUNNER", "PRELOAD", "PRELOAD_PORT", "REGISTRY")
-    ]  # the first steers Ollama's clients
+    theirs = [f"OLLAMA_{name}" for name in _NOT_OLLAMAS]
     theirs += [f"FOUNDRY_{name}" for name in _FOR_THE_SERVER if name != "HARDWARE"]
     foundrys = (name for names in FOUNDRY_VARIABLES.values() for name in names if variable(name))
     named = (

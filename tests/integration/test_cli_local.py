@@ -193,6 +193,29 @@ def test_doctor_tells_of_downloads_left_behind(hutch: Hutch, home: Path) -> None
     assert "warn  downloads: 1 left unfinished" in done.stdout
 
 
+def test_doctor_tells_whether_prompts_outlive_their_model_and_prune_finds_those_without_one(
+    hutch: Hutch, home: Path, tmp_path: Path
+) -> None:
+    assert "ok    kept prompts: none outlives its model: there is no key" in hutch("doctor").stdout
+    assert "max_kv_disk is 0" in hutch("doctor", HUTCH_MAX_KV_DISK="0").stdout
+    key = tmp_path / "key"
+    key.write_bytes(bytes(32))
+    key.chmod(0o644)
+    assert f"warn  kept prompts: others may read {key}" in hutch("doctor", HUTCH_KEY_FILE=str(key)).stdout
+    key.chmod(0o600)
+    state = home / "kv" / ("0" * 64) / f"{'0' * 32}-{'0' * 16}"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(bytes(1000))
+    told = hutch("doctor", HUTCH_KEY_FILE=str(key)).stdout
+    assert f"KB on disk, sealed with the key in {key}" in told
+    key.write_bytes(b"short")
+    short = hutch("doctor", HUTCH_KEY_FILE=str(key))
+    assert short.returncode == 1
+    assert "has 5 bytes" in short.stdout
+    assert str(state) in hutch("prune", "--yes").stdout
+    assert not state.exists()
+
+
 def test_logs_show_the_last_lines(hutch: Hutch, home: Path) -> None:
     (home / "logs").mkdir(parents=True)
     (home / "logs" / "m_latest.log").write_text("one\ntwo\nthree\n")

@@ -16,8 +16,9 @@ import hutch
 from hutch import config, places
 from hutch.cli import columns, plain, side
 from hutch.core.errors import FormatError, HutchError, Unreachable
-from hutch.runtime import machine
-from hutch.store import installed, layout, listing, manifests, sweep
+from hutch.runtime import keeping, machine
+from hutch.security import sealing_key
+from hutch.store import installed, kept, layout, listing, manifests, sweep
 from hutch.store.blobs import Blobs
 from hutch.store.local import local_catalog
 
@@ -130,6 +131,30 @@ def _engine() -> Iterator[Check]:
         yield Check("engine", "ok", f"xllamacpp {told.stdout.strip()}")
 
 
+def _kept() -> Iterator[Check]:
+    """Whether what contexts hold outlives a model's unload, and by which key."""
+    try:
+        settings = config.load()
+    except HutchError:
+        return  # which was told
+    if not settings.max_kv_disk or not keeping.HAS_MEMORY_FILES:
+        why = "max_kv_disk is 0" if not settings.max_kv_disk else "this system has no files in memory"
+        yield Check("kept prompts", "ok", f"none outlives its model: {why}")
+        return
+    found = sealing_key.find(settings.key_file)
+    size = columns.human_size(kept.size_bytes(places.kept_states()))
+    if found.remark:
+        yield Check("kept prompts", "warn", found.remark, f"chmod 600 {settings.key_file}")
+    elif found.secret is not None:
+        yield Check("kept prompts", "ok", f"{size} on disk, sealed with {found.told}")
+    else:
+        step = "Set HUTCH_KEY_FILE to a file of 32 random bytes, or pip install 'hutch[keyring]'."
+        is_wrong = settings.key_file is not None
+        yield Check(
+            "kept prompts", "fail" if is_wrong else "ok", f"none outlives its model: {found.told}", step
+        )
+
+
 def _server() -> Iterator[Check]:
     address = places.server_address()
     if not address.is_loopback and address.host in ("", "0.0.0.0", "::"):  # noqa: S104
@@ -229,6 +254,7 @@ _LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _engine,
     _server,
     _models,
+    _kept,
     _processor,
     _memory,
 )

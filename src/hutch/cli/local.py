@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hutch import places
 from hutch.api import ollama_show
 from hutch.cli import stored
 from hutch.cli.client import blocks
 from hutch.core.names import ModelName, Reference
 from hutch.core.reports import progress_json
+from hutch.store import kept
 from hutch.store.bases import create_or_pull
 from hutch.store.local import local_store
 from hutch.store.recipe import Recipe
@@ -77,10 +79,11 @@ def create(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def prune_plan() -> Sequence[Leftover]:
-    """What `prune` would remove."""
-    return local_store().prune_plan()
+    """What `prune` would remove: of the model folder, and states of models that are not in it."""
+    return (*local_store().prune_plan(), *kept.leftovers(places.kept_states(), places.models()))
 
 
 def prune(listed: Sequence[Leftover]) -> Sequence[Leftover]:
     """Remove what was listed and still no model needs."""
-    return local_store().prune(listed)
+    gone = local_store().prune(listed)
+    return (*gone, *kept.prune(places.kept_states(), places.models(), listed))

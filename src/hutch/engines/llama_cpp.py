@@ -84,6 +84,7 @@ def _serve(plan: LaunchPlan) -> object:
     params.cache_idle_slots = False
     params.slot_prompt_similarity = 0.0  # the front chooses the slot
     params.endpoint_slots = True
+    params.slot_save_path = plan.state_folder
     params.ui = False
     params.warmup = False
     return engine.Server(params)
@@ -141,6 +142,8 @@ def _arguments(plan: LaunchPlan) -> list[str]:
         args += ["--pooling", "mean"]
     if plan.ranks:
         args += ["--reranking"]
+    if plan.state_folder:
+        args += ["--slot-save-path", plan.state_folder]
     return args + _arguments_beside(plan)
 
 

@@ -66,6 +66,9 @@ class LaunchPlan:
     runner: str = ""  # which library runs an ONNX folder: onnxruntime or onnxruntime-genai
     is_bert: bool = False  # for the engine onnx: `weights` is the GGUF file of a BERT of floats
     hardware: tuple[str, ...] = ()  # the preference that this plan was made for
+    state_folder: str = (
+        ""  # where `/slots/N` with save and restore finds files, with a slash at its end; "": nowhere
+    )
 
     @property
     def num_gpu_layers(self) -> int:

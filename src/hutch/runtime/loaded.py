@@ -18,6 +18,7 @@ from hutch.engines.client import WorkerGone
 from hutch.engines.protocol import LaunchPlan
 from hutch.runtime import terms
 from hutch.runtime.conversation import Voice
+from hutch.runtime.keeping import States
 from hutch.runtime.onnx_launch import RanOn
 from hutch.runtime.slots import SlotPool
 from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
@@ -60,6 +61,7 @@ class LoadedModel:
         self.terms = terms.NONE
         self.worker: Worker | None = None
         self.ran_on: RanOn | None = None  # of an ONNX model: what runs it
+        self.states: States | None = None  # None: no slot outlives the worker
         self._sockets = sockets
         self._listener = listener
         self._changed = asyncio.Event()
@@ -127,7 +129,10 @@ class LoadedModel:
         if self._keeper:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        states, self.states = self.states, None
         if self.worker:
+            if states is not None:
+                await states.keep(self.worker.client, self.slots.held)
             await self.worker.stop()
         if self.voice.model.files:
             await asyncio.to_thread(laid_out.remove, Path(self.plan.weights))

@@ -16,11 +16,13 @@ from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
 from hutch.engines.protocol import LaunchPlan, engine_name
-from hutch.runtime import machine, planning
+from hutch.runtime import keeping, machine, planning
 from hutch.runtime.conversation import voice_of
 from hutch.runtime.fitting import what_fits, with_fewer_slots
 from hutch.runtime.hardware import Inventory
+from hutch.runtime.keeping import Keeping, States
 from hutch.runtime.launch import (
+    context_bytes,
     memory_need_bytes,
     passed_over,
     serves,
@@ -64,6 +66,7 @@ class Scheduler:
         self._sockets = sockets
         self._listener = listener
         self._ledger = ledger or Ledger()
+        self.keeping = keeping.NOTHING
         self._residents = Residents()
         self._loading = asyncio.Lock()
         self._num_waiting = 0
@@ -206,6 +209,7 @@ class Scheduler:
         voice = await asyncio.to_thread(voice_of, model, facts)  # documents take a while to index
         if model.files:
             plan = replace(plan, weights=str(await asyncio.to_thread(laid_out.lay_out, model.files)))
+        plan = replace(plan, state_folder=self.keeping.folder)
         loaded = LoadedModel(voice, plan, slots, self._sockets, planned.stamp, listener=self._listener)
         loaded.ran_on = _ran_on(plan, planned.on_hardware)
         loaded.memory_bytes, loaded.terms = need_bytes, planned.terms
@@ -221,6 +225,7 @@ class Scheduler:
             self._residents.remove(loaded)
             await asyncio.shield(loaded.stop())
             raise
+        loaded.states = _states(loaded, self.keeping)
         self._listener(ModelLoaded(model.name.short, loaded.load_s))
         _log.info(
             "loaded %s in %.2f s: %d slots of %d tokens",
@@ -276,6 +281,15 @@ def _room_bytes(loaded: Sequence[LoadedModel]) -> int:
     return min(
         total_bytes, free_bytes + sum(each.memory_bytes for each in loaded if not each.terms.is_pinned)
     )
+
+
+def _states(loaded: LoadedModel, kept_by: Keeping) -> States | None:
+    """The states of a model, if its slots may outlive it."""
+    facts, plan, ran_on = loaded.voice.facts, loaded.plan, loaded.ran_on
+    if not (kept_by.folder and loaded.terms.keeps_prefixes and keeping.can_keep(plan, facts, ran_on)):
+        return None
+    digest, setting = loaded.voice.model.stored.digest, keeping.setting_of(plan, ran_on)
+    return States(kept_by, digest, setting, context_bytes(plan, facts) // plan.num_ctx)
 
 
 def _ran_on(plan: LaunchPlan, on_hardware: OnHardware | None) -> RanOn | None:

@@ -31,15 +31,19 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A slot, for one request. `reuse`: whether the engine may keep what the slot holds."""
+    """A slot, for one request. `reuse`: whether the engine may keep what the slot holds; `shared`: of how many characters it may."""
 
     index: int
     reuse: bool
+    shared: int = 0
 
 
-def choose(free: Sequence[Slot], who: Principal, prompt: str) -> Slot:
-    """The free slot that already holds most of this prompt for this principal, else the one used longest ago."""
-    best, shared = None, len(prompt) * _MIN_SHARED
+def choose(free: Sequence[Slot], who: Principal, prompt: str, elsewhere: int = 0) -> Slot:
+    """The free slot that already holds most of this prompt for this principal, else the one used longest ago.
+
+    `elsewhere`: as much of it can be had from where it is no slot's.
+    """
+    best, shared = None, max(len(prompt) * _MIN_SHARED, elsewhere)
     for slot in free:
         if slot.owner == who and (common := common_prefix_length(slot.prompt, prompt)) > shared:
             best, shared = slot, common
@@ -84,17 +88,24 @@ class SlotPool:
         """How many requests wait."""
         return len(self._line.tickets)
 
+    @property
+    def held(self) -> list[Slot]:
+        """The slots at rest whose content is somebody's, those used last first."""
+        resting = (slot for slot in self._slots if slot.owner is not None and not slot.busy)
+        return sorted(resting, key=lambda slot: -slot.used)
+
     @asynccontextmanager
-    async def lease(self, who: Principal, prompt: str) -> AsyncIterator[Lease]:
+    async def lease(self, who: Principal, prompt: str, elsewhere: int = 0) -> AsyncIterator[Lease]:
         """Hold a slot. Raises Busy where too many wait already, and TooLate where the deadline comes first."""
         await self._turn(who)
-        slot = choose([slot for slot in self._slots if not slot.busy], who, prompt)
+        slot = choose([slot for slot in self._slots if not slot.busy], who, prompt, elsewhere)
         reuse = slot.owner == who
+        shared = common_prefix_length(slot.prompt, prompt) if reuse else 0
         self._clock += 1
         slot.busy, slot.owner, slot.prompt, slot.used = True, who, prompt, self._clock
         began = self._line.begin()
         try:
-            yield Lease(slot.index, reuse)
+            yield Lease(slot.index, reuse, shared)
         finally:
             slot.busy = False
             self._line.end(began)
@@ -153,7 +164,9 @@ class SlotPool:
                 self._line.tickets, self._ledger.counters(), self._held, self._may_hold(ids)
             )
             if ticket is None:
-                self._look_again()
+                # A slot is kept free for somebody who may not come: handed out when that is not expected any more.
+                if self._alarm is None:
+                    self._alarm = asyncio.get_running_loop().call_later(fairness.EXPECTED_S, self._wake)
                 return
             if self._line.call(ticket):
                 self._num_free -= 1
@@ -169,11 +182,6 @@ class SlotPool:
             name: fairness.may_hold(num, are_others_expected=bool(self._asked.keys() - {name}))
             for name in ids
         }
-
-    def _look_again(self) -> None:
-        """A slot is kept free for somebody who may not come: hand it out when that is not expected any more."""
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(fairness.EXPECTED_S, self._wake)
 
     def _wake(self) -> None:
         self._alarm = None

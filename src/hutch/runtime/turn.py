@@ -13,6 +13,7 @@ from hutch.engines.wire import RENDER_PATH, several
 from hutch.runtime.answering import answered, pictured, rendered
 from hutch.runtime.conversation import Job, job_for, rendered_job
 from hutch.runtime.echo import told_back
+from hutch.runtime.keeping import MIN_CHARS
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.slots import Lease
 
@@ -62,8 +63,14 @@ async def answer(
     job = job_for(request, loaded.voice, messages)
     shares = _may_share(job, loaded.plan)
     done = 0
-    async with loaded.slots.lease(who, job.prompt) as lease:
+    match = await loaded.states.best(who, job.prompt) if loaded.states else None
+    elsewhere = match.shared - MIN_CHARS if match else 0  # by so much it must beat a slot
+    async with loaded.slots.lease(who, job.prompt, elsewhere) as lease:
         lease = replace(lease, reuse=lease.reuse and loaded.terms.keeps_prefixes)  # noqa: PLW2901
+        if match and loaded.states and lease.shared <= elsewhere:
+            worker = await loaded.ready(timeout_s)
+            is_there = await loaded.states.bring(who, match, worker.client, lease.index)
+            lease = replace(lease, reuse=is_there)  # noqa: PLW2901
         while done < request.num_choices:  # the prompt is in the slot now: no choice reads it anew
             with loaded.slots.also(who, request.num_choices - done - 1 if shares else 0) as more:
                 turn = Turn(lease, done, more)

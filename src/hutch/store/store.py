@@ -6,12 +6,26 @@ Synchronous: a server runs it in threads, the command line as it is. Readers tak
 import importlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from hutch.core.errors import BadInput, NotFound, SourceFailed
+from hutch import places
+from hutch.core.errors import BadInput, FormatError, NotFound, SourceFailed
 from hutch.core.models import Model, Progress, StoredModel
 from hutch.core.names import ModelName, parse_digest
-from hutch.store import jobs, layout, listing, manifests, model, onnx_folder, pull, recipe, sweep, weights
+from hutch.store import (
+    jobs,
+    kept,
+    layout,
+    listing,
+    manifests,
+    model,
+    onnx_folder,
+    pull,
+    recipe,
+    sweep,
+    weights,
+)
 from hutch.store.blobs import Blobs, exhaust
 from hutch.store.jobs import Job
 from hutch.store.manifests import Manifest
@@ -162,6 +176,8 @@ class ModelStore:
             manifests.remove(self.root, known)
         if manifest is not None:
             jobs.sweep_blobs(self.root, manifest.digests)
+            with suppress(FormatError):  # of another one: prune tells
+                kept.forget(places.kept_states(), self.root, manifest.digest)
 
     def prune_plan(self) -> Sequence[Leftover]:
         """What `prune` would remove. Raises Conflict where a manifest cannot be read."""

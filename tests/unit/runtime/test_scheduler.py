@@ -18,6 +18,7 @@ from hutch.engines.protocol import Endpoint, LaunchPlan
 from hutch.formats import headers
 from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
+from hutch.runtime.keeping import Keeping
 from hutch.runtime.launch import memory_need_bytes
 from hutch.runtime.planning import check_runs
 from hutch.runtime.scheduler import Scheduler
@@ -128,6 +129,20 @@ async def use(scheduler: Scheduler, name: ModelName, keep_alive_s: float | None 
     """Use a model and be done with it."""
     async with scheduler.use(name, NOTHING, keep_alive_s) as (loaded, _):
         await loaded.ready(1)
+
+
+@pytest.mark.parametrize("keeps_prefixes", [True, False])
+def test_slots_outlive_a_model_unless_its_deployment_keeps_no_prefix(
+    run: Callable[..., None], tmp_path: Path, keeps_prefixes: bool
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        scheduler.keeping = Keeping(tmp_path / "kv", 1 << 30, lambda: None)
+        scheduler._terms.put(SMALL, Terms(keeps_prefixes=keeps_prefixes))
+        async with scheduler.use(SMALL, NOTHING, None) as (loaded, _):
+            assert (loaded.states is not None) == keeps_prefixes
+            assert loaded.plan.state_folder == scheduler.keeping.folder
+
+    run(story)
 
 
 async def until(condition: Callable[[], bool]) -> None:

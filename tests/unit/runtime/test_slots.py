@@ -39,6 +39,28 @@ def test_the_slot_with_most_of_the_prompt_else_the_one_used_longest_ago(
     assert choose(slots, ALICE, prompt).index == index
 
 
+@pytest.mark.parametrize(("elsewhere", "index"), [(0, 1), (4, 1), (5, 0), (9, 0)])
+def test_a_slot_that_holds_less_than_can_be_had_elsewhere_counts_as_any_other(
+    elsewhere: int, index: int
+) -> None:
+    slots = [Slot(0, BOB, "", 1), Slot(1, ALICE, "hello", 9)]
+    assert choose(slots, ALICE, "hello you", elsewhere).index == index
+
+
+def test_what_slots_hold_is_told_newest_first_and_without_what_is_nobodys() -> None:
+    async def scenario() -> None:
+        pool = SlotPool(4, 9)
+        async with pool.lease(ALICE, "a"):
+            async with pool.lease(ALICE, "b"), pool.lease(BOB, "c"):
+                pass
+            assert [slot.prompt for slot in pool.held] == ["c", "b"]
+        assert [slot.prompt for slot in pool.held] == ["c", "b", "a"]
+        pool.forget()
+        assert pool.held == []
+
+    asyncio.run(scenario())
+
+
 @given(st.text("ab", max_size=20), st.text("ab", max_size=20), st.text("abc", max_size=20))
 def test_the_common_prefix_is_the_longest_one(prefix: str, one: str, other: str) -> None:
     a, b = prefix + one, prefix + other

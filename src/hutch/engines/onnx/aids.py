@@ -19,7 +19,7 @@ class Facts:
     """What the wire has to know of a model that is loaded. `engine`: who runs it, as `/props` says it.
 
     `template`: of conversations, empty where the model was not made for them; `template_tokens`: what it calls bos_token
-    and eos_token.
+    and eos_token. `state_folder`: where states of slots are written to.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Facts:
     num_ctx: int
     vocab_size: int
     engine: Mapping[str, Any]
+    state_folder: str = ""
 
 
 class Aids:

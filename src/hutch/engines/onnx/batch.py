@@ -10,12 +10,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
 
 from hutch.engines.onnx.answer import Answer, Event, Order, Sink
 from hutch.engines.onnx.rows import Rows
 from hutch.engines.onnx.steps import Decoder, Steps
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 _PAUSE_S = 0.012  # between two times that tokens are handed over
 
 
@@ -26,7 +29,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._rows = Rows(decoder, num_tokens)
         self._steps = Steps(decoder, self._rows, max_chunk)
-        self._inbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Answer | Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: list[Answer] = []
         self._is_closed = False
         self._next_s = 0.0
@@ -43,6 +46,20 @@ class Batcher:
             self._inbox.put(None)
 
         return cancel
+
+    def between_steps(self, work: Callable[[Rows], _T]) -> "asyncio.Future[_T]":
+        """Have something done on the thread that computes, with the rows as they are between two steps."""
+        future: Future[_T] = Future()
+
+        def do() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work(self._rows))
+                except Exception as error:  # noqa: BLE001  it is the caller's
+                    future.set_exception(error)
+
+        self._inbox.put(do)
+        return asyncio.wrap_future(future)
 
     @property
     def num_written(self) -> dict[int, int]:
@@ -82,12 +99,14 @@ class Batcher:
         is_idle = not self._rows.busy and not self._waiting
         while True:
             try:
-                answer = self._inbox.get(block=is_idle)
+                come = self._inbox.get(block=is_idle)
             except queue.Empty:
                 return
             is_idle = False
-            if answer is not None:
-                self._waiting.append(answer)
+            if isinstance(come, Answer):
+                self._waiting.append(come)
+            elif come is not None:
+                come()
 
     def _drop_cancelled(self) -> None:
         self._waiting = [answer for answer in self._waiting if not answer.is_cancelled]
@@ -106,7 +125,7 @@ class Batcher:
             if row is not None:
                 self._waiting.remove(answer)
                 self._steps.tell(answer.sink, [answer.progress(row.num_held)])
-            elif self._rows.has_free(slot):
+            elif self._rows.free(slot) is not None:
                 return  # it waits for memory: whoever passed it now could make it wait for ever
             else:
                 busy.add(slot)

@@ -1,11 +1,14 @@
 """What a worker with a decoder answers, in llama-server's words. Knows no HTTP."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from hutch.core.errors import BadInput, ContextExceeded
+from hutch.engines.onnx import states
 from hutch.engines.onnx.aids import Aids, Facts
 from hutch.engines.onnx.answer import Constraint, End, Event, Failed, Order, Sink
 from hutch.engines.onnx.batch import Batcher
@@ -85,6 +88,7 @@ class DecoderWire:
             "/tokenize": self._tokenize,
             "/detokenize": self._detokenize,
             "/apply-template": self._apply_template,
+            "/slots": self._slot_state,
         }
         self.gets: Mapping[str, Callable[[], Any]] = {"/props": self._props, "/slots": self._slots}
         self.streams: Mapping[str, Callable[[JsonDict], Awaitable[Reply]]] = {
@@ -211,6 +215,23 @@ class DecoderWire:
         if not all(0 <= each < tokens.size for each in ids):
             raise BadInput(f"tokens: this model's token ids are from 0 to {tokens.size - 1}", param="tokens")
         return {"content": tokens.decode(ids)}
+
+    async def _slot_state(self, body: JsonDict) -> JsonDict:
+        """Save or restore what a slot holds, as llama-server does it; a file is named by its number alone."""
+        facts, slot, name = self._facts, body.get("id_slot"), body.get("filename")
+        if type(slot) is not int or not 0 <= slot < facts.num_slots:
+            raise BadInput(f"id_slot: slots are 0 to {facts.num_slots - 1}", param="id_slot")
+        if not facts.state_folder or not isinstance(name, str) or not re.fullmatch("[0-9]{1,9}", name):
+            raise BadInput(
+                "filename: the number of a file is needed, and a folder to find it in", param="filename"
+            )
+        actions = {"save": (states.save, "n_saved"), "restore": (states.restore, "n_restored")}
+        if body.get("action") not in actions:
+            raise BadInput("action: save or restore", param="action")
+        do, told = actions[body["action"]]
+        path = Path(facts.state_folder, name)
+        num = await self._batcher.between_steps(lambda rows: do(rows, slot, path))
+        return {"id_slot": slot, "filename": name, told: num}
 
     def _props(self) -> JsonDict:
         facts = self._facts

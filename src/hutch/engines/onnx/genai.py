@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hutch.core.errors import EngineFailed, NotBuilt
 from hutch.core.hardware import BY_SHORT_NAME, SteppedDown, split_item
@@ -85,6 +86,10 @@ class GenAIDecoder:
     def copy(self, row: int, other: int, num_tokens: int) -> bool:  # noqa: ARG002  # nor can they be copied
         """Put a row's first tokens into another one too."""
         return False
+
+    def views(self, row: int, num_tokens: int) -> Sequence[NDArray[np.floating[Any]]]:  # noqa: ARG002
+        """A row's keys and values, which GenAI does not show."""
+        raise NotBuilt("ONNX Runtime GenAI does not show what its cache holds")
 
     def free(self, row: int) -> None:
         """Give a row's memory back."""

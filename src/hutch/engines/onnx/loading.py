@@ -74,5 +74,6 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
         num_ctx=opened.decoder.num_ctx,
         vocab_size=opened.decoder.vocab_size,
         engine=opened.report,
+        state_folder=plan.state_folder,
     )
     return opened.decoder, facts

@@ -5,7 +5,10 @@ A row's tokens are known one by one, so nothing is ever taken over that was not 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hutch.engines.onnx.answer import Answer, Order
 
@@ -32,6 +35,9 @@ class Memory(Protocol):
 
     def copy(self, row: int, other: int, num_tokens: int) -> bool:
         """Put a row's first tokens into another one too. Says whether that can be done."""
+
+    def views(self, row: int, num_tokens: int) -> Sequence[NDArray[np.floating[Any]]]:
+        """The keys and values of a row's first tokens, each [heads, tokens, head_size], where they lie. Raises NotBuilt."""
 
 
 @dataclass(slots=True)
@@ -101,7 +107,7 @@ class Rows:
     def admit(self, answer: Answer) -> Row | None:
         """The row for an answer, with what it may reuse in it, or None: there is no room yet."""
         order = answer.order
-        row = self._of_slot(order.slot)
+        row = self.free(order.slot)
         if row is None:
             return None
         num_kept = _num_common(row.tokens[: row.num_held], order.prompt) if order.reuse else 0
@@ -115,14 +121,34 @@ class Rows:
         row.used = self._clock
         row.answer = answer
         row.num_held = min(num_kept, row.num_held)  # making room may have emptied it
-        if order.behind is not None:
-            self._copy_into(row, order)
+        source = _reader(self._rows, order)
+        num = min(len(order.prompt) - _MIN_NEW, source.num_held) if source else 0
+        if source and num > 0 and self._memory.copy(self._rows.index(source), self._rows.index(row), num):
+            row.hold(num)
         row.tokens = answer.begin(row.num_held)
         return row
 
-    def has_free(self, slot: int) -> bool:
-        """Whether a row of this slot has no answer."""
-        return self._of_slot(slot) is not None
+    def free(self, slot: int) -> Row | None:
+        """The row of this slot, of -1 any one, if it has no answer."""
+        free = [row for row in self._rows if row.answer is None and slot in (-1, row.slot)]
+        return min(free, key=lambda row: row.used, default=None)
+
+    def lay(self, slot: int, tokens: Sequence[int]) -> Row | None:
+        """The free row of a slot, for the caller to put the keys and values of these tokens into. None: there is no room."""
+        row = self.free(slot)
+        if row is None or len(tokens) > self._memory.num_ctx:
+            return None
+        self._empty(row)
+        if not self._make_room(row, len(tokens)):
+            return None
+        row.num_reserved = 0
+        row.tokens = list(tokens)
+        row.hold(len(tokens))
+        return row
+
+    def views(self, row: Row, num_tokens: int) -> Sequence[NDArray[np.floating[Any]]]:
+        """The keys and values of a row's first tokens."""
+        return self._memory.views(self._rows.index(row), num_tokens)
 
     def release(self, row: Row) -> None:
         """The answer has ended; what it put into the row stays there to be reused."""
@@ -167,10 +193,6 @@ class Rows:
         )
         self._rows[first], self._rows[decoding[-1]] = last, gap
 
-    def _of_slot(self, slot: int) -> Row | None:
-        free = [row for row in self._rows if row.answer is None and slot in (-1, row.slot)]
-        return min(free, key=lambda row: row.used, default=None)
-
     def _make_room(self, row: Row, num_needed: int) -> bool:
         """Reserve so many tokens for a row; other prefixes make room, those used longest ago first."""
         row.num_reserved = num_needed
@@ -187,18 +209,16 @@ class Rows:
         row.num_reserved = 0
         return False
 
-    def _copy_into(self, row: Row, order: Order) -> None:
-        """Put the prompt into a row from that of the order that read it, if that is still there."""
-        source = next(
-            (each for each in self._rows if each.answer and each.answer.order is order.behind), None
-        )
-        num = min(len(order.prompt) - _MIN_NEW, source.num_held) if source else 0
-        if source and num > 0 and self._memory.copy(self._rows.index(source), self._rows.index(row), num):
-            row.hold(num)
-
     def _empty(self, row: Row) -> None:
         self._memory.free(self._rows.index(row))
         row.tokens, row.num_held, row.num_touched = [], 0, 0
+
+
+def _reader(rows: Sequence[Row], order: Order) -> Row | None:
+    """The row of the order that has read this one's prompt, if that is still there."""
+    if order.behind is None:
+        return None
+    return next((each for each in rows if each.answer and each.answer.order is order.behind), None)
 
 
 def _num_taken(rows: Sequence[Row]) -> int:

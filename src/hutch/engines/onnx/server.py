@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from hutch.engines.protocol import Endpoint
 
 _log = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 64 << 20
+_SLOT = re.compile(r"/slots/(\d{1,9})")
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no")]
 
 JsonDict = dict[str, Any]
@@ -92,6 +94,9 @@ class Application:
             await answer.json(wire.gets[path]())
         elif request.method == "POST" and path in wire.posts:
             await answer.posted(wire.posts[path](await _body(request)))
+        elif request.method == "POST" and "/slots" in wire.posts and (slot := _SLOT.fullmatch(path)):
+            named = {"id_slot": int(slot[1]), "action": request.query_params.get("action")}
+            await answer.posted(wire.posts["/slots"](await _body(request) | named))
         elif request.method == "POST" and path in wire.streams:
             await answer.reply(await wire.streams[path](await _body(request)))
         else:

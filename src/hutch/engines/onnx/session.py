@@ -158,6 +158,10 @@ class Decoder:
             each.array[other, :, :num_tokens] = each.array[row, :, :num_tokens]
         return True
 
+    def views(self, row: int, num_tokens: int) -> Sequence[NDArray[np.floating[Any]]]:
+        """The keys and values of a row's first tokens, where they lie."""
+        return [each.array[row, :, :num_tokens] for each in self._caches]
+
     def free(self, row: int) -> None:
         """Give a row's memory back to the system."""
         for each in self._caches:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hutch.engines.onnx.answer import End, Event, Failed, Order, Piece
 from hutch.engines.onnx.batch import Batcher
@@ -67,6 +68,10 @@ class Counting:
         self.calls.append(("copy", row, num_tokens))
         self.held[other, :num_tokens] = self.held[row, :num_tokens]
         return True
+
+    def views(self, row: int, num_tokens: int) -> Sequence[NDArray[Any]]:
+        """One head of one number: the token itself."""
+        return [self.held[row, :num_tokens].reshape(1, num_tokens, 1)]
 
     def free(self, row: int) -> None:
         """Forget a row."""
