@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from tests import onnx_encoders
 from tests.clients import tooled
 from tests.clients.test_clients import SUITES, scripted
-from tests.conftest import ENGINES, Server, clean_environment, weights_in
+from tests.conftest import ENGINES, MODEL, Server, clean_environment, weights_in
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 _NEWEST = ("openai", "anthropic", "langchain-openai", "langchain-tests")
@@ -82,16 +83,25 @@ def house(
     engine = ENGINES[0] if is_scripted else request.param
     shutil.copytree(stocked(engine), models, copy_function=os.link)
     server = serve(models, LLAMA_SERVER=str(scripted(folder))) if is_scripted else serve(models)
-    made = tooled.write(weights_in(stocked(ENGINES[0])), folder / "tooled", engine)
     settled = "PARAMETER temperature 0\nPARAMETER seed 1\n"  # what is not asked otherwise comes out the same each time
-    (folder / "Modelfile").write_text(f"FROM {made}\n{settled}", encoding="utf-8")
-    subprocess.run(
-        [sys.executable, "-m", "hutch", "create", "llama3.1", "-f", str(folder / "Modelfile")],
-        env=clean_environment(HUTCH_MODELS=str(models), HUTCH_HOST=server.url),
-        check=True,
-        timeout=300,
-    )
+    made = {
+        "llama3.1": f"FROM {tooled.write(weights_in(stocked(ENGINES[0])), folder / 'tooled', engine)}\n{settled}",
+        "embedder": f"FROM {_embedder(folder, engine)}\n",
+    }
+    for name, text in made.items():
+        (folder / "Modelfile").write_text(text, encoding="utf-8")
+        subprocess.run(
+            [sys.executable, "-m", "hutch", "create", name, "-f", str(folder / "Modelfile")],
+            env=clean_environment(HUTCH_MODELS=str(models), HUTCH_HOST=server.url),
+            check=True,
+            timeout=300,
+        )
     return House(server, frozenset(LIMITS.get(request.param, ())))
+
+
+def _embedder(folder: Path, engine: str) -> str:
+    """What gives vectors: with llama.cpp any model, in ONNX one that was made for it."""
+    return MODEL if engine == ENGINES[0] else str(onnx_encoders.encoder(folder / "embedder").folder)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hutch.api import body, connection, server
 from hutch.api.activity import Activity
 from hutch.api.connection import Connection
+from hutch.api.gate import Gate
+from hutch.api.ollama_wire import OLLAMA
+from hutch.api.route import Call, Route
 from hutch.api.stream import NDJSON, Stream
 from hutch.app import App
 from hutch.config import Settings
+from hutch.core.access import Action
 from hutch.places import Address
 from hutch.security.authn import Authenticator, Keys, Open
 from hutch.store.store import ModelStore
@@ -170,17 +174,18 @@ def test_a_client_that_reads_nothing_is_dropped_and_its_work_ended(monkeypatch: 
     monkeypatch.setattr(connection, "WRITE_S", 0.5)
     ended = threading.Event()
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async def endless() -> AsyncGenerator[bytes, None]:
-            try:
-                while True:
-                    yield b"x" * BIG
-                    await asyncio.sleep(0)  # as every engine's answer does
-            finally:
-                ended.set()
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * BIG
+                await asyncio.sleep(0)  # as every engine's answer does
+        finally:
+            ended.set()
 
-        await Stream(endless(), NDJSON, lambda _: b"")(scope, receive, send)
+    async def handle(_: Call) -> Stream:
+        return Stream(endless(), NDJSON, lambda _: b"")
 
+    app = Gate(Open(), BIG).endpoint(Route(("GET",), "/", Action.HEALTH, handle, OLLAMA))
     with listening(app) as port, connected(port) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert ended.wait(10)

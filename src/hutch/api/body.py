@@ -35,19 +35,20 @@ class BodyTooSlow(BadInput):
 async def pieces(
     request: Request, max_bytes: int, setting: str = "HUTCH_MAX_BODY_MIB"
 ) -> AsyncGenerator[bytes, None]:
-    """The body as it comes. Raises BodyTooLarge, where the client says so itself at once, and BodyTooSlow."""
+    """The body as it comes. Raises BodyTooLarge, where the client says so itself at once, BodyTooSlow, and ClientDisconnect."""
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed[:20]) > max_bytes:
         raise BodyTooLarge(max_bytes, setting)
-    stream, left_bytes = request.stream(), max_bytes
-    while True:
+    left_bytes, has_more = max_bytes, True
+    while has_more:
         try:
             async with asyncio.timeout(PIECE_S):
-                piece = await anext(stream, None)
+                message = await request.receive()
         except TimeoutError:
             raise BodyTooSlow from None
-        if piece is None:
-            return
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece, has_more = message.get("body", b""), message.get("more_body", False)
         left_bytes -= len(piece)
         if left_bytes < 0:
             raise BodyTooLarge(max_bytes, setting)

@@ -45,22 +45,21 @@ class Gate:
         """The ASGI application of this route. Raises TypeError for a route without an action."""
         return Endpoint(self, route)
 
-    async def response(self, route: Route, request: Request) -> Response:
-        """What the route answers, if it is asked."""
+    async def response(self, route: Route, request: Request, body_is_read: Callable[[], None]) -> Response:
+        """What the route answers, if it is asked. `body_is_read` is called when it is. Raises ClientDisconnect."""
         try:
-            async with _cancelled_if_client_leaves(request) as start_watching:
-                who = ANONYMOUS if route.public else policy.asking(self.principal(request), request.headers)
-                policy.check_action(who, route.action)
-                body = None if route.raw_body or route.body is None else await self._body(request, route)
-                if who.allowance.models is not None:
-                    policy.check_models(who, body, {**request.query_params, **request.path_params})
-                if not route.raw_body:
-                    start_watching()
-                return await route.handle(Call(who, request, body))
+            who = ANONYMOUS if route.public else policy.asking(self.principal(request), request.headers)
+            policy.check_action(who, route.action)
+            body = None if route.raw_body or route.body is None else await self._body(request, route)
+            if who.allowance.models is not None:
+                policy.check_models(who, body, {**request.query_params, **request.path_params})
+            if not route.raw_body:
+                body_is_read()
+            return await route.handle(Call(who, request, body))
+        except ClientDisconnect:
+            raise
         except HutchError as error:
             return error_response(route.dialect, error)
-        except ClientDisconnect:
-            return Refusal(b"", 499, code="client_left")
         except Exception:  # noqa: BLE001  # the edge: whatever this is, the client gets an answer and the log the reason
             return error_response(route.dialect, internal_error())
 
@@ -95,17 +94,26 @@ class Endpoint:
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, for as long as the client is there."""
         began = time.monotonic()
-        response = await self._gate.response(self._route, Request(scope, receive, send))
+        request, route = Request(scope, receive, send), self._route
+        response: Response | None = None
         try:
-            await response(scope, receive, send)
+            async with _cancelled_if_client_leaves(receive) as start_watching:
+                response = await self._gate.response(route, request, start_watching)
+                start_watching()
+                await response(scope, receive, send)
+        except ClientDisconnect:
+            if response is None:  # nobody hears it, but it counts
+                response = Refusal(b"", 499, code="client_left")
+                await response(scope, receive, send)
         finally:
-            route, method = self._route, scope["method"]
+            method = (
+                scope["method"] if scope["method"] in route.methods else "HEAD"
+            )  # Starlette adds it to GET
+            status = response.status_code if response else 499
             code = getattr(response, "error_code", "")  # of a stream, once it has ended
-            took_s = time.monotonic() - began
-            method = method if method in route.methods else "HEAD"  # which Starlette adds to GET
-            self._gate.watcher(method, route.path, response.status_code, code, took_s)
+            self._gate.watcher(method, route.path, status, code, time.monotonic() - began)
 
 
 class InvalidBody(BadInput):
@@ -164,15 +172,18 @@ def internal_error() -> HutchError:
 
 
 @asynccontextmanager
-async def _cancelled_if_client_leaves(request: Request) -> AsyncIterator[Callable[[], None]]:
-    """Cancel the work inside when the client goes away, once the body has been read and watching starts."""
+async def _cancelled_if_client_leaves(receive: Receive) -> AsyncIterator[Callable[[], None]]:
+    """Cancel the work inside when the client goes away, once the body has been read and watching starts.
+
+    Raises ClientDisconnect then. The work must end with the answer's last byte: whoever has had it is gone too.
+    """
     worker = asyncio.current_task()
     watcher: asyncio.Task[None] | None = None
     has_left = False
 
     async def watch() -> None:
         nonlocal has_left
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
         has_left = True
         if worker is not None:
@@ -180,7 +191,7 @@ async def _cancelled_if_client_leaves(request: Request) -> AsyncIterator[Callabl
 
     def start() -> None:
         nonlocal watcher
-        watcher = asyncio.create_task(watch())
+        watcher = watcher or asyncio.create_task(watch())
 
     try:
         yield start

@@ -1,6 +1,5 @@
 """Answers that come in pieces, and stop when the client goes away."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
@@ -33,17 +32,7 @@ class Stream(Response):
         self.error_code = ""  # of the error that the stream ended in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Send until the pieces end or the client leaves, whichever is first."""
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_client_left(receive))
-        try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            sending.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-
-    async def _send(self, send: Send) -> None:
+        """Send until the pieces end. Who calls it cancels it when the client leaves."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._pieces):
             try:
@@ -60,11 +49,6 @@ class Stream(Response):
     def _failed(self, error: HutchError) -> bytes:
         self.error_code = error.code
         return self._render_error(error)
-
-
-async def _client_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def with_first(pieces: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:

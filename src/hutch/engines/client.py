@@ -27,6 +27,9 @@ _HIGH_WATER_BYTES = 256 << 10  # a client that reads slowly must not make the an
 _CALL_WITHIN_S = 1.0
 _CALL_AGAIN_S = 0.002
 _PAUSE_S = 0.04  # as often as a film changes its picture
+_PAUSE_OF_SEVERAL_S = (
+    0.08  # a step of the engine brings a token of each: less often, so that there is more to pass on
+)
 _NUM_AT_ONCE = (
     4  # tokens that go on as they come: whether an answer has begun, and how fast it comes, is told at once
 )
@@ -90,8 +93,10 @@ class WorkerClient:
             ) from error
 
     def _pause_s(self, num_told: int) -> float:
-        """How long what comes may lie, where so many tokens have gone on: of several answers a step brings a token each."""
-        return _PAUSE_S if num_told >= _NUM_AT_ONCE and self._num_streams == 1 else 0.0
+        """How long what comes may lie, where so many tokens have gone on."""
+        if num_told < _NUM_AT_ONCE:
+            return 0.0
+        return _PAUSE_S if self._num_streams == 1 else _PAUSE_OF_SEVERAL_S
 
     @asynccontextmanager
     async def _exchange(

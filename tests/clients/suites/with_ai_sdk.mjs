@@ -70,8 +70,8 @@ test('a tool is called in a stream', async () => {
 })
 
 test('vectors', async () => {
-  const vectors = hutch.textEmbeddingModel('smollm2:135m')
-  assert((await embed({ model: vectors, value: 'a hare' })).embedding.length > 100)
+  const vectors = hutch.textEmbeddingModel('embedder')
+  assert((await embed({ model: vectors, value: 'a hare' })).embedding.length > 1)
   assert.equal((await embedMany({ model: vectors, values: ['a hare', 'a rabbit'] })).embeddings.length, 2)
 })
 

@@ -63,4 +63,4 @@ class TestEmbeddings(EmbeddingsIntegrationTests):
     @property
     def embedding_model_params(self) -> dict:
         """How it is made: texts go as texts, since tiktoken's tokens are those of OpenAI's models."""
-        return {"model": "smollm2:135m", "check_embedding_ctx_length": False, **WHERE}
+        return {"model": "embedder", "check_embedding_ctx_length": False, **WHERE}

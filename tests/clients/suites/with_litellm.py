@@ -91,9 +91,9 @@ def test_text_completion():
 
 @pytest.mark.parametrize(("prefix", "where"), [("openai", OPENAI), ("ollama", OLLAMA)])
 def test_embedding(prefix, where):
-    reply = litellm.embedding(f"{prefix}/{MODEL}", input=["a hare", "a rabbit"], **where)
+    reply = litellm.embedding(f"{prefix}/embedder", input=["a hare", "a rabbit"], **where)
     assert len(reply.data) == 2
-    assert len(reply.data[0]["embedding"]) > 100
+    assert len(reply.data[0]["embedding"]) > 1
 
 
 def test_rerank_of_a_model_that_cannot():

@@ -93,9 +93,9 @@ test('completions', async () => {
 })
 
 test('embeddings', async () => {
-  const reply = await client.embeddings.create({ model, input: ['a hare', 'a rabbit'] })
+  const reply = await client.embeddings.create({ model: 'embedder', input: ['a hare', 'a rabbit'] })
   assert.equal(reply.data.length, 2)
-  assert(reply.data[0].embedding.length > 100)
+  assert(reply.data[0].embedding.length > 1)
   assert(Math.abs(reply.data[0].embedding.reduce((sum, x) => sum + x * x, 0) - 1) < 1e-3)
 })
 

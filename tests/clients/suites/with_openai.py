@@ -111,7 +111,13 @@ def test_chat_calls_a_tool(client):
     choice = {"type": "function", "function": {"name": "get_weather"}}
     asked = [{"role": "user", "content": "How is the weather in Paris?"}]
     reply = client.chat.completions.create(
-        model=TOOLED, messages=asked, tools=[TOOL], tool_choice=choice, max_tokens=100, temperature=0
+        model=TOOLED,
+        messages=asked,
+        tools=[TOOL],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        max_tokens=100,
+        temperature=0,
     )
     [call] = reply.choices[0].message.tool_calls
     assert call.function.name == "get_weather"
@@ -150,8 +156,8 @@ def test_completions(client):
 
 
 def test_embeddings(client):
-    reply = client.embeddings.create(model=MODEL, input=["a hare", "a rabbit"])  # which asks for base64
-    numbers = client.embeddings.create(model=MODEL, input="a hare", encoding_format="float")
+    reply = client.embeddings.create(model="embedder", input=["a hare", "a rabbit"])  # which asks for base64
+    numbers = client.embeddings.create(model="embedder", input="a hare", encoding_format="float")
     assert reply.data[0].embedding == pytest.approx(numbers.data[0].embedding, abs=1e-4)
     assert reply.usage.total_tokens > 0
 
