@@ -180,32 +180,36 @@ def _num_slots(facts: Facts, settings: Settings) -> int:
     return 1 if facts.is_embedding else settings.num_parallel or _DEFAULT_NUM_PARALLEL
 
 
-def serves(plan: LaunchPlan, asked: LoadOptions) -> bool:
+def serves(plan: LaunchPlan, asked: LoadOptions, usual: LaunchPlan) -> bool:
     """Whether a worker launched so can answer a request that asks for these options, without a reload.
 
-    A smaller context than the loaded one is served as it is; a larger one has to be loaded.
+    `usual` is the plan for who asks for none: what a request leaves out is not as another one had it. A smaller context or
+    batch than the loaded one is served as it is; a larger one has to be loaded.
     """
-    fits = asked.num_ctx is None or asked.num_ctx <= plan.num_ctx or plan.is_whole_context
+
+    def is_same(want: object, name: str) -> bool:
+        return bool((getattr(usual, name) if want is None else want) == getattr(plan, name))
+
+    num_ctx, num_batch = asked.num_ctx or usual.num_ctx, asked.num_batch
+    fits = num_ctx <= plan.num_ctx or plan.is_whole_context
+    if not fits or not is_same(asked.shift, "context_shift") or not is_same(asked.hardware, "hardware"):
+        return False
+    if num_batch is None and plan.num_batch < usual.num_batch:
+        return False
     if plan.engine == "onnx":
         return (
-            fits
-            and asked.shift in (None, plan.context_shift)
-            and not (plan.is_bert and (asked.num_gpu or 0) > 0)
-            and asked.hardware in (None, plan.hardware)
-            and (asked.num_batch or plan.num_batch) == plan.num_batch
-            and _onnx_threads(asked.num_thread or plan.num_thread) == plan.num_thread
+            not (plan.is_bert and (asked.num_gpu or 0) > 0)
+            and num_batch in (None, plan.num_batch)
+            and _onnx_threads(asked.num_thread or usual.num_thread) == plan.num_thread
         )
-    exact = (
-        (asked.num_batch and max(asked.num_batch, plan.num_ubatch), plan.num_batch),
-        (asked.num_gpu, plan.num_gpu),
-        (asked.hardware, plan.hardware),
-        (asked.main_gpu, plan.main_gpu),
-        (asked.use_mmap, plan.use_mmap),
-        (asked.shift, plan.context_shift),
-        (asked.num_thread or None, plan.num_thread),
-        (asked.draft_num_predict if plan.draft else None, plan.draft_num_predict),
+    return (
+        (num_batch is None or max(num_batch, plan.num_ubatch) == plan.num_batch)
+        and is_same(asked.num_gpu, "num_gpu")
+        and is_same(asked.main_gpu, "main_gpu")
+        and is_same(asked.use_mmap, "use_mmap")
+        and is_same(asked.num_thread or None, "num_thread")
+        and (not plan.draft or is_same(asked.draft_num_predict, "draft_num_predict"))
     )
-    return fits and all(want is None or want == have for want, have in exact)
 
 
 def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = ()) -> int:

@@ -45,6 +45,7 @@ class Planned:
     facts: GGUF | OnnxModel
     files: Sequence[GGUF]
     plan: LaunchPlan
+    usual: LaunchPlan  # for who asks for nothing
     on_hardware: OnHardware | None
 
 
@@ -64,14 +65,17 @@ async def planned(
     facts = await asyncio.to_thread(headers.facts, model)
     files = await asyncio.to_thread(beside.read, model, facts)
     binary = "" if model.files else installed.binary_in_use(places.engines(), settings.llama_server)
-    plan = terms.applied(launch_plan(model, facts, options, settings, binary), facts)
+    plan, usual = (
+        terms.applied(launch_plan(model, facts, asked, settings, binary), facts)
+        for asked in (options, terms.asked(LoadOptions()))
+    )
     if plan.engine == "llama.cpp":
         await gguf_hardware(plan, inventory)
     on_hardware = None
     if isinstance(facts, OnnxModel):
         on_hardware = await onnx_hardware(plan, facts, inventory, settings)
         plan = on_hardware.plan
-    return Planned(stamp, terms, options, model, facts, files, plan, on_hardware)
+    return Planned(stamp, terms, options, model, facts, files, plan, usual, on_hardware)
 
 
 def check_runs(model: Model) -> None:

@@ -73,9 +73,9 @@ class Scheduler:
 
     @asynccontextmanager
     async def use(
-        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool = True
+        self, name: ModelName, options: LoadOptions | None, keep_alive_s: float | None, *, waits: bool = True
     ) -> AsyncIterator[tuple[LoadedModel, float]]:
-        """Hold a model loaded while in use; also tells the seconds until it was there.
+        """Hold a model loaded while in use; also tells the seconds until it was there. Without `options`, however it is loaded.
 
         Who does not wait gets Busy where a load, or the use of another model, would have to end first.
         """
@@ -118,22 +118,26 @@ class Scheduler:
         await self._residents.close()
         self._sockets.close()
 
-    def _taken(self, name: ModelName, options: LoadOptions, keep_alive_s: float | None) -> LoadedModel | None:
+    def _taken(
+        self, name: ModelName, options: LoadOptions | None, keep_alive_s: float | None
+    ) -> LoadedModel | None:
         """The loaded model, if it is what the name means now and was loaded as is wanted; the caller then holds it."""
         loaded, terms = self._residents.named(name), self._terms.of(name)
         if loaded is None or loaded.state not in (WorkerState.READY, WorkerState.STARTING):
             return None
-        options = terms.asked(options)
-        own = split_options(loaded.voice.model.parameters)[1]
-        is_same = loaded.stamp == self._library.stamp(name) and loaded.terms == terms
-        if not is_same or not serves(loaded.plan, options.over(own)):
+        if loaded.stamp != self._library.stamp(name) or loaded.terms != terms:
             return None
-        _log_passed_over(name, passed_over(loaded.plan, options))
+        if options is not None:
+            options = terms.asked(options)
+            own = split_options(loaded.voice.model.parameters)[1]
+            if not serves(loaded.plan, options.over(own), loaded.usual):
+                return None
+            _log_passed_over(name, passed_over(loaded.plan, options))
         loaded.begin(terms.keep_alive_s(keep_alive_s))
         return loaded
 
     async def _obtain(
-        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
+        self, name: ModelName, options: LoadOptions | None, keep_alive_s: float | None, *, waits: bool
     ) -> LoadedModel:
         """Load a model; the caller then holds it. A load goes on even if whoever asked for it leaves."""
         if not waits and self._loading.locked():
@@ -158,7 +162,7 @@ class Scheduler:
             self._residents.release(loading.result())
 
     async def _load_in_turn(
-        self, name: ModelName, options: LoadOptions, keep_alive_s: float | None, *, waits: bool
+        self, name: ModelName, options: LoadOptions | None, keep_alive_s: float | None, *, waits: bool
     ) -> LoadedModel:
         self._num_waiting += 1
         try:
@@ -168,7 +172,7 @@ class Scheduler:
                     if (loaded := self._taken(name, options, keep_alive_s)) is not None:
                         return loaded
                     planned = await planning.planned(
-                        *(self._library, name, self._terms.of(name), options),
+                        *(self._library, name, self._terms.of(name), options or LoadOptions()),
                         settings=self._settings,
                         inventory=self._inventory,
                     )
@@ -212,7 +216,7 @@ class Scheduler:
         plan = replace(plan, state_folder=self.keeping.folder)
         loaded = LoadedModel(voice, plan, slots, self._sockets, planned.stamp, listener=self._listener)
         loaded.ran_on = _ran_on(plan, planned.on_hardware)
-        loaded.memory_bytes, loaded.terms = need_bytes, planned.terms
+        loaded.memory_bytes, loaded.terms, loaded.usual = need_bytes, planned.terms, planned.usual
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
         keep_alive_s = planned.terms.keep_alive_s(keep_alive_s)

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from hutch.core.chat import LoadOptions
 from hutch.core.errors import BadInput
 from hutch.core.names import ModelName
 from hutch.core.tokens import SpecialTokens, Tokenized
@@ -74,7 +73,7 @@ class WorkerTokenizer:
 
     @asynccontextmanager
     async def _in_use(self, name: ModelName) -> AsyncIterator[LoadedModel]:
-        async with self._scheduler.use(name, LoadOptions(), None) as (loaded, _):
+        async with self._scheduler.use(name, None, None) as (loaded, _):
             yield loaded
 
 

@@ -60,14 +60,14 @@ def test_how_far_a_draft_guesses_is_asked_for(asked: int | None, own: int | None
     result = plan(LoadOptions(draft_num_predict=asked), said, **PLACES)
     assert result.draft_num_predict == expected
     assert ("--spec-type" in llama_cpp._arguments(result)) is bool(expected)
-    assert serves(result, LoadOptions(draft_num_predict=expected))
-    assert not serves(result, LoadOptions(draft_num_predict=expected + 1))
+    assert serves(result, LoadOptions(draft_num_predict=expected), result)
+    assert not serves(result, LoadOptions(draft_num_predict=expected + 1), result)
 
 
 def test_without_a_draft_nothing_is_guessed_and_nobody_reloads_for_it() -> None:
     result = plan(LoadOptions(draft_num_predict=8))
     assert (result.draft, result.draft_num_predict) == ("", 0)
-    assert serves(result, LoadOptions(draft_num_predict=8))
+    assert serves(result, LoadOptions(draft_num_predict=8), result)
 
 
 def test_pictures_need_room_in_the_context() -> None:

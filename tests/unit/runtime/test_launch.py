@@ -105,7 +105,7 @@ def test_an_embedding_models_batch_holds_its_longest_text(num_ctx: int, num_ubat
 def test_num_batch_is_how_long_a_text_a_model_that_writes_can_embed(num_batch: int, num_ubatch: int) -> None:
     result = plan(LoadOptions(num_batch=num_batch))
     assert (result.num_batch, result.num_ubatch) == (num_batch, num_ubatch)
-    assert serves(result, LoadOptions(num_batch=num_batch))
+    assert serves(result, LoadOptions(num_batch=num_batch), result)
 
 
 def test_a_small_cache_type_needs_flash_attention() -> None:
@@ -119,8 +119,8 @@ def test_onnx_runtime_has_no_more_threads_than_there_are_processors(monkeypatch:
     monkeypatch.setattr(machine, "processors", lambda: {0, 1, 2})
     result = onnx_plan(num_thread=64)
     assert result.num_thread == 3
-    assert serves(result, LoadOptions(num_thread=8))
-    assert not serves(result, LoadOptions(num_thread=2))
+    assert serves(result, LoadOptions(num_thread=8), result)
+    assert not serves(result, LoadOptions(num_thread=2), result)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_slots_have_equal_parts_of_a_batch(num_slots: int, num_batch: int, found
     asked = LoadOptions(num_batch=num_batch)
     result = plan(asked, num_parallel=num_slots)
     assert (result.num_slots, result.num_batch, result.num_ubatch) == (num_slots, found, found)
-    assert serves(result, asked)
+    assert serves(result, asked, result)
 
 
 @pytest.mark.parametrize(("num_tokens", "num_batch"), [(2, 512), (513, 1024), (4096, 4096), (9000, 8192)])
 def test_a_batch_for_a_text_is_of_one_of_few_sizes(num_tokens: int, num_batch: int) -> None:
     assert batch_for(num_tokens) == num_batch
-    assert not serves(plan(), LoadOptions(num_batch=num_batch)) or num_batch == 512
+    assert not serves(plan(), LoadOptions(num_batch=num_batch), plan()) or num_batch == 512
 
 
 def test_a_larger_batch_takes_memory_for_its_logits() -> None:
@@ -164,13 +164,34 @@ def test_a_larger_batch_takes_memory_for_its_logits() -> None:
     ],
 )
 def test_a_loaded_model_serves_what_needs_no_reload(asked: LoadOptions, is_served: bool) -> None:
-    assert serves(plan(num_thread=3), asked) is is_served
+    assert serves(plan(num_thread=3), asked, plan(num_thread=3)) is is_served
+
+
+@pytest.mark.parametrize(
+    ("had", "is_served"),
+    [
+        (LoadOptions(num_ctx=256), False),
+        (LoadOptions(num_ctx=8000), True),
+        (LoadOptions(num_batch=64), False),
+        (LoadOptions(num_batch=2048), True),
+        (LoadOptions(shift=True), False),
+        (LoadOptions(shift=False), True),
+        (LoadOptions(num_thread=1), False),
+        (LoadOptions(num_thread=3), True),
+        (LoadOptions(num_gpu=0), False),
+        (LoadOptions(use_mmap=False), False),
+    ],
+)
+def test_what_a_request_leaves_out_is_not_as_another_one_had_it(had: LoadOptions, is_served: bool) -> None:
+    loaded = plan(had, num_thread=3)
+    assert serves(loaded, LoadOptions(), plan(num_thread=3)) is is_served
+    assert serves(loaded, had, plan(num_thread=3))
 
 
 def test_a_model_with_all_its_context_serves_any() -> None:
     result = plan(LoadOptions(num_ctx=8192))
     assert result.is_whole_context
-    assert serves(result, LoadOptions(num_ctx=1 << 20))
+    assert serves(result, LoadOptions(num_ctx=1 << 20), result)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +203,7 @@ def test_a_model_with_all_its_context_serves_any() -> None:
     ],
 )
 def test_what_was_loaded_for_a_request_serves_it(asked: LoadOptions) -> None:
-    assert serves(plan(asked), asked)
+    assert serves(plan(asked), asked, plan(asked))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +245,9 @@ def test_no_more_layers_go_on_the_gpu_than_its_memory_holds(asked: int, free_lay
     bound = within_vram(free, file, free_layers * layer_bytes)
     assert bound.num_gpu_layers == given
     assert vram_bytes(bound, file) <= max(0, free_layers) * layer_bytes
-    assert serves(bound, LoadOptions(num_gpu=asked))  # asking for the same again is no reason to reload
+    assert serves(
+        bound, LoadOptions(num_gpu=asked), bound
+    )  # asking for the same again is no reason to reload
 
 
 def test_memory_that_is_to_stay_free_on_a_gpu_reaches_the_engine() -> None:
@@ -262,20 +285,24 @@ def test_a_folder_of_onnx_is_launched_with_its_engine() -> None:
 def test_what_means_nothing_to_onnx_is_passed_over() -> None:
     asked = LoadOptions(num_gpu=7, main_gpu=1, use_mmap=False, draft_num_predict=3)
     assert onnx_plan(asked, kv_cache_type="q8_0") == onnx_plan()
-    assert serves(onnx_plan(), asked)
+    assert serves(onnx_plan(), asked, onnx_plan())
 
 
 def test_another_context_batch_or_count_of_threads_reloads_onnx() -> None:
     loaded = onnx_plan(num_thread=2)
     for asked in (LoadOptions(num_ctx=8192), LoadOptions(num_batch=9), LoadOptions(num_thread=1)):
-        assert not serves(loaded, asked)
-    assert serves(loaded, LoadOptions(num_ctx=100, num_batch=loaded.num_batch, num_thread=2))
-    assert serves(onnx_plan(LoadOptions(num_ctx=8192)), LoadOptions(num_ctx=100_000))
+        assert not serves(loaded, asked, loaded)
+    assert serves(loaded, LoadOptions(num_ctx=100, num_batch=loaded.num_batch, num_thread=2), loaded)
+    assert serves(
+        onnx_plan(LoadOptions(num_ctx=8192)),
+        LoadOptions(num_ctx=100_000),
+        onnx_plan(LoadOptions(num_ctx=8192)),
+    )
 
 
 def test_onnx_does_not_shift_its_context() -> None:
-    assert serves(onnx_plan(), LoadOptions(shift=False))
-    assert not serves(onnx_plan(), LoadOptions(shift=True))
+    assert serves(onnx_plan(), LoadOptions(shift=False), onnx_plan())
+    assert not serves(onnx_plan(), LoadOptions(shift=True), onnx_plan())
     with pytest.raises(NotBuilt, match="shift"):
         onnx_plan(LoadOptions(shift=True))
 
@@ -375,12 +402,16 @@ def test_llama_cpp_keeps_a_bert_where_it_was_asked_for() -> None:
 
 def test_what_changes_the_engine_of_a_bert_reloads_it() -> None:
     loaded = bert_plan()
-    assert not serves(loaded, LoadOptions(num_gpu=1))
-    assert not serves(loaded, LoadOptions(hardware=("gpu", "cpu")))
-    assert not serves(loaded, LoadOptions(num_ctx=512))
-    assert serves(loaded, LoadOptions(num_gpu=0, use_mmap=True, num_ctx=100))
-    assert serves(bert_plan(LoadOptions(shift=True)), LoadOptions(shift=True))  # which it never comes to
-    assert serves(bert_plan(LoadOptions(num_ctx=512)), LoadOptions(num_ctx=8192))
+    assert not serves(loaded, LoadOptions(num_gpu=1), loaded)
+    assert not serves(loaded, LoadOptions(hardware=("gpu", "cpu")), loaded)
+    assert not serves(loaded, LoadOptions(num_ctx=512), loaded)
+    assert serves(loaded, LoadOptions(num_gpu=0, use_mmap=True, num_ctx=100), loaded)
+    assert serves(
+        bert_plan(LoadOptions(shift=True)), LoadOptions(shift=True), bert_plan(LoadOptions(shift=True))
+    )  # which it never comes to
+    assert serves(
+        bert_plan(LoadOptions(num_ctx=512)), LoadOptions(num_ctx=8192), bert_plan(LoadOptions(num_ctx=512))
+    )
 
 
 def test_what_means_nothing_to_an_onnx_model_is_known_by_name() -> None:

@@ -29,8 +29,8 @@ def test_a_deployment_s_context_hardware_and_slots_go_over_what_requests_ask_for
     asked = LoadOptions(num_ctx=4096, hardware=("gpu",), num_thread=1)
     plan = planned(terms, asked)
     assert (plan.num_ctx, plan.hardware, plan.num_slots, plan.num_thread) == (512, ("npu", "cpu"), 6, 1)
-    assert serves(plan, terms.asked(asked))
-    assert serves(plan, terms.asked(LoadOptions(num_ctx=9999, num_thread=1)))  # nothing to reload for
+    assert serves(plan, terms.asked(asked), plan)
+    assert serves(plan, terms.asked(LoadOptions(num_ctx=9999, num_thread=1)), plan)  # nothing to reload for
     assert terms.keep_alive_s(0.0) == FOREVER
 
 
