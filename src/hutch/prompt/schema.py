@@ -1,4 +1,4 @@
-"""JSON Schemas that answers are to follow, as engines take them.
+"""JSON Schemas that answers and arguments are to follow, as engines take them.
 
 An object that does not say otherwise may have any other fields, and a small model makes them up until its tokens are
 spent: so objects are closed, as in Ollama. And `oneOf` counts as `anyOf`, for no engine looks whether others would fit too.

@@ -8,6 +8,7 @@ from typing import Any
 from hutch.engines.onnx.chat_body import ChatBody, JsonDict
 from hutch.engines.onnx.families import Form, tags_in
 from hutch.engines.onnx.guidance import Guidance
+from hutch.prompt.schema import closed
 
 _MAX_CALLS = 32  # a small model would go on for ever
 
@@ -69,7 +70,7 @@ class ChatGrammar:
 
     def _call(self, tool: JsonDict) -> str:
         name = tool["function"]["name"]
-        arguments = {"type": "object", **(tool["function"].get("parameters") or {})}
+        arguments = closed({"type": "object", **(tool["function"].get("parameters") or {})})
         if self.form.infix:
             return f"{json.dumps(name)} {self._literals(self.form.infix)} {self.guidance.inline(arguments)}"
         return self.guidance.inline(_call_schema(name, self.form.arguments, arguments))

@@ -182,6 +182,15 @@ def test_a_required_call_is_written_whatever_the_model_would_say(
             assert name == "get_time" or arguments["city"] in ("Bern", "Köln")
 
 
+def test_a_call_has_no_arguments_that_the_tool_does_not_know(make: Make, tokens: Tokens) -> None:
+    place = {"properties": {"city": {"const": "Bern"}}, "required": ["city"]}
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": place}}
+    turn = make(HERMES).open({"messages": [USER], "tools": [tool], "tool_choice": "required"})
+    found = answer(turn, tokens, 3, likes=',"')[1]
+    assert {arguments["city"] for _, arguments in found["calls"]} == {"Bern"}
+    assert {len(arguments) for _, arguments in found["calls"]} == {1}
+
+
 def test_a_named_tool_is_the_one_that_is_called(make: Make, tokens: Tokens) -> None:
     chat = make(HERMES)
     choice = {"type": "function", "function": {"name": "get_weather"}}
