@@ -99,8 +99,8 @@ class OllamaChat:
     async def embed(self, call: Call) -> Response:
         """Embed one text or several."""
         body: EmbedBody = call.body
-        texts = (body.input,) if isinstance(body.input, str) else tuple(body.input or ())
-        texts = () if texts == ("",) else texts
+        given = body.input or ()
+        texts = (given,) if isinstance(given, str) else tuple(given)
         if len(texts) > MAX_INPUTS:
             raise BadInput(f"input: more than {MAX_INPUTS} texts")
         if body.dimensions is not None and body.dimensions < 0:
