@@ -228,6 +228,7 @@ CHAT_ROWS: Mapping[str, tuple[Row, ...]] = {
         Heard("medium", "think", "medium"),
         Heard("high", "think", "high"),
         Heard("xhigh", "think", "max"),
+        Heard("ultra", "think", "max"),
         Heard("max", "think", "max"),
         Heard("none", "think", is_=False),
         Refused("much"),

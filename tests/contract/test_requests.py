@@ -47,6 +47,7 @@ def test_whether_and_how_much_to_think_is_passed_on(house: Front, think: Any) ->
 def test_a_level_of_thinking_that_there_is_not_is_refused_in_ollamas_words(house: Front) -> None:
     words = 'invalid think value: \\"lots\\" (must be \\"high\\", \\"medium\\", \\"low\\", \\"max\\", true, or false)'
     assert words in house.refuses("/api/chat", messages=HI, think="lots")
+    assert words.replace('\\"lots\\"', "5") in house.refuses("/api/generate", prompt="Hi", think=5)
 
 
 @pytest.mark.parametrize("shift", [None, True, False])
@@ -213,6 +214,23 @@ def test_embeddings_are_asked_for_alike(house: Front) -> None:
     older = house.backend.seen[-1]
     assert isinstance(older, EmbedRequest)
     assert not older.normalize
+
+
+@pytest.mark.parametrize(("given", "texts"), [("", None), ([], None), (None, None), ([""], ("",))])
+def test_no_text_loads_the_model_and_an_empty_one_in_a_list_is_embedded(
+    house: Front, given: Any, texts: tuple[str, ...] | None
+) -> None:
+    count = len(house.backend.seen)
+    assert bool(house.post("/api/embed", {"input": given})["embeddings"]) == bool(texts)
+    asked = [each.texts for each in house.backend.seen[count:] if isinstance(each, EmbedRequest)]
+    assert asked == ([texts] if texts else [])
+
+
+@pytest.mark.parametrize(
+    ("given", "where"), [(5, "input"), ({}, "input"), ([5], "input.0"), (["a", None], "input.1")]
+)
+def test_an_input_that_is_no_text_is_refused_in_ollamas_words(house: Front, given: Any, where: str) -> None:
+    assert f'"invalid input type: {where} is no text"' in house.refuses("/api/embed", input=given)
 
 
 def test_an_empty_prompt_loads_with_its_options(house: Front) -> None:

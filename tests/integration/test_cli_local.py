@@ -105,7 +105,7 @@ def test_create_takes_a_file_beside_the_modelfile(hutch: Hutch, tmp_path: Path) 
     [
         (["show", "nix"], 4, "Error: model 'nix' not found"),
         (["rm", "nix"], 4, "Error: model 'nix' not found"),
-        (["cp", "nix", "b"], 4, "Error: model 'nix' not found"),
+        (["cp", "nix", "b"], 4, 'Error: model "nix" not found'),
         (["pull", "127.0.0.1:9/library/nix"], 7, "Error: cannot reach 127.0.0.1:9: "),
         (["push", "nix"], 4, "Error: model 'nix' not found"),
         (["pull", "./nix.gguf"], 4, "Error: nix.gguf: No such file or directory"),

@@ -21,6 +21,18 @@ class BodyTooLarge(BadInput):
         )
 
 
+class BodyEncoded(BadInput):
+    """A body that would have to be unpacked first."""
+
+    http_status = 415
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"the request body is encoded as {ascii(encoding[:40])[1:-1]}",
+            hint="Send it plain, without the header Content-Encoding.",
+        )
+
+
 class BodyTooSlow(BadInput):
     """The client began to send a body and stopped."""
 
@@ -35,7 +47,10 @@ class BodyTooSlow(BadInput):
 async def pieces(
     request: Request, max_bytes: int, setting: str = "HUTCH_MAX_BODY_MIB"
 ) -> AsyncGenerator[bytes, None]:
-    """The body as it comes. Raises BodyTooLarge, where the client says so itself at once, BodyTooSlow, and ClientDisconnect."""
+    """The body as it comes. Raises BodyEncoded, BodyTooLarge, where the client says so itself at once, BodyTooSlow, and ClientDisconnect."""
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.lower() not in ("", "identity"):
+        raise BodyEncoded(encoding)
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed[:20]) > max_bytes:
         raise BodyTooLarge(max_bytes, setting)

@@ -33,6 +33,7 @@ _EFFORTS: dict[str, bool | str] = {  # from the least to the most
     "high": "high",
     "xhigh": "max",
     "max": "max",
+    "ultra": "max",
 }
 
 

@@ -30,7 +30,7 @@ from hutch.core.access import Action
 from hutch.core.backend import Backend
 from hutch.core.chat import Chunk, EmbedRequest, GenerateRequest, TokenLogprob, ToolCall
 from hutch.core.durations import parse_keep_alive_s
-from hutch.core.errors import BadInput
+from hutch.core.errors import BadInput, NotFound
 from hutch.core.names import ModelName
 
 Render = Callable[[Chunk], JsonDict]
@@ -99,8 +99,8 @@ class OllamaChat:
     async def embed(self, call: Call) -> Response:
         """Embed one text or several."""
         body: EmbedBody = call.body
-        texts = (body.input,) if isinstance(body.input, str) else tuple(body.input or ())
-        texts = () if texts == ("",) else texts
+        given = body.input or ()
+        texts = (given,) if isinstance(given, str) else tuple(given)
         if len(texts) > MAX_INPUTS:
             raise BadInput(f"input: more than {MAX_INPUTS} texts")
         if body.dimensions is not None and body.dimensions < 0:
@@ -134,11 +134,18 @@ class OllamaChat:
         if not body.model:
             raise BadInput("model is required", hint='Name a model in the field "model".', param="model")
         name, keep_alive_s = model_name(body.model), parse_keep_alive_s(body.keep_alive)
-        if not body.prompt:
-            await self._backend.load(name, load, keep_alive_s)
-            return JSONResponse({"embedding": []})
-        request = EmbedRequest(name, (body.prompt,), normalize=False, load=load, keep_alive_s=keep_alive_s)
-        result = await self._backend.embed(request, call.who)
+        try:
+            if not body.prompt:
+                await self._backend.load(name, load, keep_alive_s)
+                return JSONResponse({"embedding": []})
+            request = EmbedRequest(
+                name, (body.prompt,), normalize=False, load=load, keep_alive_s=keep_alive_s
+            )
+            result = await self._backend.embed(request, call.who)
+        except NotFound as error:
+            raise NotFound(
+                f'model "{name.typed}" not found, try pulling it first', hint=error.hint
+            ) from error
         return NumbersResponse({"embedding": result.vectors[0]})
 
     async def _load(self, name: str | None, request: GenerateRequest, empty: JsonDict) -> Response:

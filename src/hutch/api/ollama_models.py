@@ -81,8 +81,8 @@ class TransferBody(NameBody):
 class CopyBody(Wire):
     """`POST /api/copy`."""
 
-    source: str
-    destination: str
+    source: str | None = None
+    destination: str | None = None
 
 
 class ExampleMessage(Wire):
@@ -269,7 +269,10 @@ class OllamaModels:
     async def copy(self, call: Call) -> Response:
         """Give a model a second name."""
         body: CopyBody = call.body
-        source, destination = _named("source", body.source), _named("destination", body.destination)
+        source, destination = (
+            _named("source", body.source or ""),
+            _named("destination", body.destination or ""),
+        )
         await self._jobs.run(self._store.copy, source, destination)
         return Response(status_code=200)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_core import to_json
 
 from hutch.api.images import checked_images
@@ -62,6 +62,17 @@ class _Common(Wire):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     debug_render_only: bool | None = Field(default=None, alias="_debug_render_only")
+
+    @field_validator("think", mode="before")
+    @classmethod
+    def _known_think(cls, think: object) -> object:
+        if think is None or isinstance(think, bool) or think in THINK_LEVELS:
+            return think
+        raise BadInput(
+            f"invalid think value: {json.dumps(think, ensure_ascii=False)[:60]} "
+            '(must be "high", "medium", "low", "max", true, or false)',
+            param="think",
+        )
 
 
 class FunctionCall(Wire):
@@ -182,6 +193,16 @@ class EmbedBody(Wire):
     keep_alive: Any = None
     options: dict[str, Any] | None = None
 
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, given: object) -> object:
+        items = enumerate(given) if isinstance(given, list) else ()
+        wrong = next((f"input.{index}" for index, item in items if not isinstance(item, str)), "")
+        if wrong or not (given is None or isinstance(given, str | list)):
+            wrong = wrong or "input"
+            raise BadInput(f"invalid input type: {wrong} is no text", param=wrong)
+        return given
+
 
 class EmbeddingsBody(Wire):
     """`POST /api/embeddings`, the older form."""
@@ -209,12 +230,6 @@ def options_of(options: JsonDict | None) -> tuple[Sampling, LoadOptions]:
 
 def _request(body: _Common, **parts: Any) -> GenerateRequest:
     sampling, load = options_of(body.options)
-    if isinstance(body.think, str) and body.think not in THINK_LEVELS:
-        raise BadInput(
-            f"invalid think value: {json.dumps(body.think[:60], ensure_ascii=False)} "
-            '(must be "high", "medium", "low", "max", true, or false)',
-            param="think",
-        )
     top = body.top_logprobs or 0
     if not 0 <= top <= MAX_TOP_LOGPROBS:
         raise BadInput(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")

@@ -31,7 +31,7 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
 }
-_TYPES |= {413: "invalid_request_error", 429: "rate_limit_error"}
+_TYPES |= {413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error"}
 _BOOKKEEPING = frozenset(
     (
         "user",

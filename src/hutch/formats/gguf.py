@@ -230,7 +230,7 @@ def _read_magic_and_version(source: Source) -> int:
     magic = source.raw(min(4, source.size_bytes), "the magic number")
     if magic != b"GGUF":
         raise FormatError(
-            f"not a GGUF file: it starts with {shown(magic)}, not with b'GGUF'", hint=_NOT_A_MODEL
+            f"not a GGUF file: it starts with the bytes {magic.hex(' ')}, not with GGUF", hint=_NOT_A_MODEL
         )
     version: int = source.number("I", "the version")
     # The specification leaves byte order unmarked; a small number read the wrong way round has no low bits.

@@ -34,7 +34,7 @@ _ONCE_IN_ORDER = (
     "renderer",
     "parser",
     "requires",
-)  # the last one counts
+)  # the last one counts; a second adapter is refused
 _ROLES = ("system", "user", "assistant")
 _FENCE = '"""'
 _WORD = re.compile(r"([A-Za-z]*)(?:([ \t])|$)")
@@ -108,6 +108,7 @@ def parse(data: bytes) -> Modelfile:
                 documents[name] = path
                 lines[f"documents.{name}"] = line
             case _:
+                _check_only(keyword, line, lines)
                 once[keyword] = value
                 lines[keyword] = line
     if not sources:
@@ -165,6 +166,14 @@ def option_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return f"{value:.0f}"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_only(keyword: str, line: int, lines: Mapping[str, int]) -> None:
+    if keyword == "adapter" and keyword in lines:
+        raise BadInput(
+            f"(line {line}): only one adapter is currently supported",
+            hint=f"There is another on line {lines[keyword]}: leave one out.",
+        )
 
 
 def _set(parameters: dict[str, Any], line: int, name: str, text: str) -> None:

@@ -94,9 +94,9 @@ def sampling_of(request: GenerateRequest, model: Model) -> Sampling:
 
 
 def conversation(request: GenerateRequest, model: Model) -> tuple[Message, ...]:
-    """The request's messages with the model's own SYSTEM and MESSAGEs before them."""
+    """The request's messages with the model's own SYSTEM and MESSAGEs before them; a `context` has had these MESSAGEs."""
     said = request.messages or ()
-    own = tuple(Message(m["role"], m["content"]) for m in model.messages)
+    own = () if request.context else tuple(Message(m["role"], m["content"]) for m in model.messages)
     if said and said[0].role == "system":
         return (said[0], *own, *said[1:])
     if model.system:

@@ -61,6 +61,7 @@ _BY_STATUS: Mapping[int, type[HutchError]] = {
     404: errors.NotFound,
     409: errors.Conflict,
     413: errors.BadInput,
+    415: errors.BadInput,
     429: TurnedAway,
     503: TurnedAway,
     507: errors.NoRoom,

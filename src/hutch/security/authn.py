@@ -41,7 +41,8 @@ class Keys:
         if not credential or not matching:
             raise Unauthenticated(
                 "unauthorized",
-                hint="Send `Authorization: Bearer KEY`; the hutch command sends HUTCH_API_KEY.",
+                hint="Send `Authorization: Bearer KEY`; the hutch command sends HUTCH_API_KEY. "
+                "A key is made on the server's machine: `hutch keys create NAME`.",
             )
         if matching[0].has_expired(datetime.now(UTC)):
             raise Unauthenticated("this key has expired", hint="Ask for a new one: `hutch keys create NAME`.")

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from hutch.core.errors import BadInput, FormatError
+from hutch.core.errors import BadInput, FormatError, NotFound
 from hutch.core.models import Progress
 from hutch.core.names import ModelName, parse_digest
 from hutch.core.versions import check_requires
@@ -92,6 +92,14 @@ def _check_files(recipe: Recipe) -> None:
             raise BadInput(f"only one {kind} is currently supported", hint="Leave the others out.")
     for name, _ in recipe.documents:
         documents.check_name(name)
+
+
+def check_blobs(recipe: Recipe, blobs: Blobs) -> None:
+    """Raise NotFound for a file whose blob is not in the store."""
+    for name, text in (*recipe.files, *recipe.adapters, *recipe.drafts, *recipe.documents):
+        digest = parse_digest(text)
+        if blobs.size_bytes(digest) is None:
+            raise NotFound(f'blob "{digest}" not found', hint=f"Send the bytes of {name[:80]!a} first.")
 
 
 def from_base(draft: Draft, blobs: Blobs, base: ModelName, manifest: Manifest) -> None:

@@ -113,6 +113,7 @@ class ModelStore:
     def create(self, name: ModelName, wanted: Recipe) -> Generator[Progress, None, None]:
         """Make a model from another one, from blobs, or from both, and give it a name, taken or not."""
         recipe.check(wanted)
+        recipe.check_blobs(wanted, self.blobs)
         with Job(self.root) as job:
             yield from job.begin()
             draft = Draft([], {}, job.created)
@@ -157,7 +158,7 @@ class ModelStore:
     def copy(self, source: ModelName, destination: ModelName) -> None:
         """Give a model a second name, in place of whatever that name stood for."""
         with jobs.naming(self.root):
-            known, _ = read(self.root, source)
+            known, _ = read(self.root, source, quote='"')
             target = manifests.find(self.root, destination) or destination
             if target == known:
                 return
@@ -188,17 +189,17 @@ class ModelStore:
         return jobs.prune(self.root, listed)
 
 
-def not_found(name: ModelName) -> NotFound:
-    """The error for a name that stands for nothing."""
+def not_found(name: ModelName, quote: str = "'") -> NotFound:
+    """The error for a name that stands for nothing. Ollama sets the name in quotes that depend on what it is wanted for."""
     short = name.short.removesuffix(":latest")
     is_cloud = short.endswith(("-cloud", ":cloud"))
     hint = "Hutch has no cloud." if is_cloud else f"Fetch it with `hutch pull {short}`."
-    return NotFound(f"model '{short}' not found", hint=hint)
+    return NotFound(f"model {quote}{short}{quote} not found", hint=hint)
 
 
-def read(root: Path, name: ModelName) -> tuple[ModelName, Manifest]:
+def read(root: Path, name: ModelName, quote: str = "'") -> tuple[ModelName, Manifest]:
     """The stored name that is meant, and what it stands for. Raises NotFound or FormatError."""
     known = manifests.find(root, name)
     if known is None:
-        raise not_found(name)
+        raise not_found(name, quote)
     return known, manifests.read(root, known)

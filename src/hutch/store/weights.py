@@ -68,6 +68,11 @@ def quantized(
     module: Any = importlib.import_module("hutch.store.quantize")
     type_name = known_file_type(wanted)
     models = [layer for layer in draft.layers if layer.kind == kind]
+    if kind == "draft" and not models:
+        raise BadInput(
+            "--draft-quantize requires a DRAFT model",
+            hint="Name one with DRAFT (`draft_files` in a request), or leave it out.",
+        )
     if len(models) != 1:
         raise BadInput(f"only a {kind} of one GGUF file can be quantized")
     source = blobs.path(models[0].digest)

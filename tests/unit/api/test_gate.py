@@ -148,6 +148,18 @@ def test_a_body_that_turns_out_too_large_is_refused(headers: dict[str, str]) -> 
     assert reply.status == 200
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "gzip, br"])
+def test_a_body_that_is_packed_is_refused_by_the_encodings_name(encoding: str) -> None:
+    reply = post(gated(), b"\x1f\x8b", headers={"content-encoding": encoding})
+    assert (reply.status, reply.json["error"]) == (415, f"the request body is encoded as {encoding}")
+    assert "plain" in reply.json["hint"]
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+def test_a_body_may_say_that_it_is_plain(encoding: str) -> None:
+    assert post(gated(), b'{"name": "a"}', headers={"content-encoding": encoding}).status == 200
+
+
 def test_a_client_that_leaves_in_mid_body_is_not_answered_for() -> None:
     called = False
 

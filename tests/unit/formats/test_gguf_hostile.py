@@ -57,9 +57,12 @@ TOO_LONG = "T" * 65
 
 HEADERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
-    "one byte": (b"G", "starts with b'G'"),
+    "one byte": (b"G", "starts with the bytes 47, not with GGUF"),
     "magic only": (b"GGUF", "the version ends at byte 8, but the file has 4"),
-    "another magic": (b"GGML" + GOOD[4:], "not a GGUF file: it starts with b'GGML'"),
+    "another magic": (
+        b"GGML" + GOOD[4:],
+        "not a GGUF file: it starts with the bytes 47 47 4d 4c, not with GGUF",
+    ),
     "a zip file": (b"PK\3\4" + bytes(100), "not a GGUF file"),
     "version 0": (tiny_model(version=0), "GGUF version 0; versions 2 and 3"),
     "version 1": (tiny_model(version=1), "GGUF version 1;"),

@@ -71,6 +71,7 @@ def test_reads_values(text: str, system: str) -> None:
             '(line 2): message role must be one of "system", "user", or "assistant"',
         ),
         ("FROM base\nMESSAGE user", '(line 2): message role must be one of "system", "user", or "assistant"'),
+        ("FROM base\nADAPTER a\nADAPTER b", "(line 3): only one adapter is currently supported"),
         ('FROM base\nSYSTEM "open', "unexpected EOF"),
         ('FROM base\nSYSTEM """open"', "unexpected EOF"),
         ('FROM base\nSYSTEM """"', "unexpected EOF"),

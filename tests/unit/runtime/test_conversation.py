@@ -50,6 +50,11 @@ def test_the_models_own_words_come_before_the_requests(
     assert conversation(ask(*said), model(**own)) == merged
 
 
+def test_an_earlier_exchange_has_had_the_models_examples() -> None:
+    told = model(system="be brief", messages=EXAMPLE)
+    assert conversation(ask(user("hi"), context=(1, 2)), told) == (OWN_SYSTEM, user("hi"))
+
+
 def test_sampling_is_the_requests_over_the_models_over_the_dialects_over_hutchs() -> None:
     request = ask(
         user("x"),

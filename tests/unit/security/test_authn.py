@@ -40,6 +40,7 @@ def test_whoever_has_no_key_is_refused_and_told_how_to_send_one(credential: str)
     with pytest.raises(Unauthenticated, match="unauthorized") as caught:
         Keys(lambda: (key("one"),)).principal(credential)
     assert "Authorization: Bearer" in caught.value.hint
+    assert "`hutch keys create NAME`" in caught.value.hint
     assert caught.value.http_status == 401
 
 

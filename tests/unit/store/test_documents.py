@@ -87,12 +87,6 @@ def test_a_reader_that_hangs_is_ended(store: ModelStore, monkeypatch: pytest.Mon
         attach(store, a=pdf("Slow."))
 
 
-def test_a_document_that_is_not_in_the_store_is_missed(store: ModelStore) -> None:
-    add_model(store)
-    with pytest.raises(BadInput, match=r"^documents\.a\.txt: no blob sha256:0+ in the store$"):
-        statuses(store.create(name("x"), Recipe(TINY, documents=(("a.txt", f"sha256:{'0' * 64}"),))))
-
-
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "x" * 256, "\x1b[31m", " x", "a AS b"])
 def test_a_name_can_be_shown(store: ModelStore, text: str) -> None:
     add_model(store)

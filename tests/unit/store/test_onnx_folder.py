@@ -160,9 +160,6 @@ def test_what_does_not_go_with_onnx_is_refused(store: ModelStore, folder: Path, 
     for recipe, why in wrong:
         with pytest.raises(BadInput, match=why):
             statuses(store.create(name("wrong"), recipe))
-    missing = (("genai_config.json", f"sha256:{'0' * 64}"),)
-    with pytest.raises(BadInput, match="no blob"):
-        statuses(store.create(name("wrong"), Recipe(files=missing)))
 
 
 def test_a_hostile_folder_leaves_nothing_behind(store: ModelStore, folder: Path) -> None:

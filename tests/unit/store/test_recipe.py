@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hutch.core.errors import BadInput, FormatError
+from hutch.core.errors import BadInput, FormatError, NotFound
 from hutch.store import layout, listing
 from hutch.store.recipe import Recipe
 from hutch.store.store import ModelStore
@@ -76,7 +76,7 @@ def test_a_model_without_a_tokenizer_is_refused_before_it_has_a_name(store: Mode
         ({"drafts": (("a", "x"), ("b", "y"))}, "only one draft is currently supported"),
         ({"files": (("/etc/passwd", "x"),)}, "file path must be relative"),
         ({"adapters": (("a/../../b", "x"),)}, "file path must be relative"),
-        ({"adapters": (("a", f"sha256:{'0' * 64}"),)}, "a: no blob sha256:0+ in the store"),
+        ({"draft_quantize": "q8_0"}, "--draft-quantize requires a DRAFT model"),
         ({"renderer": "nix"}, "renderer: 'nix' is not known"),
         ({"parser": "qwen3.8"}, "parser: 'qwen3.8' is not known"),
         ({"requires": "1.0.0"}, "requires version 1.0.0 of Ollama's API"),
@@ -91,6 +91,15 @@ def test_what_cannot_be_is_refused(store: ModelStore, parts: dict[str, Any], mes
     add_model(store)
     with pytest.raises(BadInput, match=message):
         make(store, **parts)
+
+
+@pytest.mark.parametrize("field", ["files", "adapters", "drafts", "documents"])
+def test_a_blob_that_is_not_there_is_told_before_anything_is_done(store: ModelStore, field: str) -> None:
+    add_model(store)
+    parts: dict[str, Any] = {field: (("a.txt", f"sha256:{'0' * 64}"),)}
+    with pytest.raises(NotFound, match=r'^blob "sha256:0+" not found$') as caught:
+        next(store.create(name("made"), Recipe(name("tiny"), **parts)))
+    assert caught.value.hint == "Send the bytes of 'a.txt' first."
 
 
 def test_names_of_ollamas_code_are_kept_with_a_warning(store: ModelStore) -> None:
