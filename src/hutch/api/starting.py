@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 def begin(parts: App, deployer: Deployer) -> "asyncio.Task[None]":
     """Serve what is on record, then the model that the settings name. What fails is logged, and keeps the server unready."""
+    deployer.deployed.is_read = False
     task = asyncio.create_task(deployed_before(parts, deployer))
     task.add_done_callback(partial(_ended, deployer.deployed))
     return task
@@ -43,6 +44,7 @@ async def deployed_before(parts: App, deployer: Deployer) -> None:
     preload = _preload(parts, on_record)
     if preload is not None:
         deployer.deployed.expect(preload)
+    deployer.deployed.is_read = True
     for recorded in records:
         await deployer.restore(recorded)
     if preload is not None and await _is_here(parts, deployer.deployed, preload):

@@ -28,6 +28,7 @@ class Deployed:
         self._awaited: dict[int, Recorded] = {}
         self._problems: dict[int, Problem] = {}
         self._is_broken = False
+        self.is_read = True  # a server that starts has still to look at what is on record
 
     def expect(self, recorded: Recorded) -> None:
         """Not be ready until this one is served, or failed."""
@@ -72,7 +73,7 @@ class Deployed:
     @property
     def is_ready(self) -> bool:
         """Whether all of them are served."""
-        return not (self._awaited or self._problems or self._is_broken)
+        return self.is_read and not (self._awaited or self._problems or self._is_broken)
 
     @property
     def is_needed(self) -> bool:
