@@ -122,6 +122,7 @@ def test_a_damaged_state_is_removed_and_the_prompt_is_read_anew(site: Site) -> N
     assert not path.exists()
 
 
+@pytest.mark.slow
 @EVERY_ENGINE
 @pytest.mark.parametrize("settings", [{"CONTEXT_LENGTH": "2048"}, {"KEY_FILE": ""}, {"MAX_KV_DISK": "0"}])
 def test_a_state_of_other_settings_or_without_its_key_is_not_used(
@@ -148,6 +149,7 @@ def test_a_server_that_is_killed_leaves_nothing_but_what_was_whole(site: Site) -
     assert len(site.files) in (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"KEY_FILE": ""}, {"MAX_KV_DISK": "0"}, {"MAX_KV_DISK": "1MiB"}])
 def test_without_a_key_or_room_nothing_is_kept(site: Site, settings: dict[str, Any]) -> None:
     site.restart(**settings)
