@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MODEL, Server, clean_environment
+from tests.conftest import Server, clean_environment
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 SUITES = Path(__file__).parent / "suites"
@@ -28,10 +28,15 @@ PACKAGES = (
     "rich",
     "httpx",
 )
-PLAIN = ("llama3.2", "llama3.2:1b", "gemma4")
+# Without a limit the small model talks until its context is full.
+PLAIN = """FROM smollm2:135m
+PARAMETER seed 1
+PARAMETER num_predict 400
+"""
 # Models that can call tools, think or fill in a middle are made of the small one by a template that says so. Without a penalty
-# it fills a list with the same two friends until its context is full.
+# it fills a list with the same two friends.
 TOOLS = """FROM smollm2:135m
+PARAMETER seed 1
 PARAMETER repeat_penalty 1.2
 PARAMETER repeat_last_n 256
 TEMPLATE \"\"\"{{- if .Tools }}<|im_start|>system
@@ -46,6 +51,8 @@ You may call these functions, with <tool_call>{"name": …, "arguments": {…}}<
 \"\"\"
 """
 THINKS = """FROM smollm2:135m
+PARAMETER seed 1
+PARAMETER num_predict 400
 TEMPLATE \"\"\"{{- range .Messages }}<|im_start|>{{ .Role }}
 {{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ if $.Tools }}{{ range $.Tools }}{{ . }}{{ end }}{{ end }}{{ range .ToolCalls }}<tool_call>{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}</tool_call>{{ end }}<|im_end|>
 {{ end }}<|im_start|>assistant
@@ -56,6 +63,7 @@ FILLS = """FROM smollm2:135m
 TEMPLATE \"\"\"{{ if .Suffix }}<PRE> {{ .Prompt }} <SUF>{{ .Suffix }} <MID>{{ else }}{{ .Prompt }}{{ end }}\"\"\"
 """
 MADE = {
+    "llama3.2": PLAIN, "llama3.2:1b": PLAIN, "gemma4": PLAIN,
     "llama3.1": TOOLS, "llama3.1:8b": TOOLS, "qwen3": THINKS, "gpt-oss:20b": THINKS, "deepseek-r1": THINKS,
     "codellama:7b-code": FILLS,
 }  # fmt: skip
@@ -113,8 +121,6 @@ def names(
         environment = clean_environment(HUTCH_MODELS=str(models), HUTCH_HOST=server.url)
         subprocess.run([sys.executable, "-m", "hutch", *words], env=environment, check=True, timeout=300)
 
-    for name in PLAIN:
-        hutch("cp", MODEL, name)
     for name, text in MADE.items():
         modelfile = models.parent / "Modelfile"
         modelfile.write_text(text, encoding="utf-8")
