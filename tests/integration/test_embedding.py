@@ -85,6 +85,29 @@ def test_what_is_too_long_is_cut_or_refused_with_its_place(embedder: Server) -> 
     assert (status, reply["error"]) == (400, "input.1: the input length exceeds the context length")
 
 
+def test_a_context_shorter_than_the_text_cuts_or_refuses_it(embedder: Server) -> None:
+    def embed(text: str | list[str], num_ctx: int, **more: Any) -> tuple[int, Any]:
+        asked = {"model": MODEL, "input": text, "options": {"num_ctx": num_ctx}, **more}
+        return embedder.post("/api/embed", asked)
+
+    text = "why is the sky blue?"
+    why = embedder.post("/api/embed", {"model": MODEL, "input": "why"})[1]["embeddings"][0]
+    for more in ({}, {"truncate": True}):
+        reply = embed(text, 3, **more)[1]
+        assert reply["prompt_eval_count"] == 3
+        assert _cosine(reply["embeddings"][0], why) > 0.9999
+    status, reply = embed(text, 3, truncate=False)
+    assert (status, reply["error"]) == (400, "the input length exceeds the context length")
+    for num_ctx in (1, 2):
+        status, reply = embed(text, num_ctx)
+        assert (status, reply["error"]) == (400, "input after truncation exceeds maximum context length")
+    assert embed("why is the sky blue? Why is the sky blue? hi there my", 16)[1]["prompt_eval_count"] == 16
+    assert embed(["short", "long " * 100, "medium text"], 30)[1]["prompt_eval_count"] == 3 + 30 + 4
+    whole = embed(text, 256)[1]
+    assert whole["prompt_eval_count"] == 8
+    assert [row["context_length"] for row in embedder.get("/api/ps")["models"]] == [256]
+
+
 def test_a_bad_item_is_named(embedder: Server) -> None:
     for path, words in (
         ("/api/embed", "invalid input type: input.3 is no text"),

@@ -22,6 +22,7 @@ from hutch.core.chat import (
 )
 from hutch.core.errors import ContextExceeded, Unsuited
 from hutch.core.names import ModelName
+from hutch.core.options import split_options
 from hutch.runtime.answering import rendered
 from hutch.runtime.conversation import closed_job, conversation, job_for, shortened
 from hutch.runtime.embedding import BatchExceeded, embed_texts, word_piece
@@ -113,6 +114,8 @@ class LocalBackend:
                     hint="Use a model that was made for them: this one's graph gives no hidden states.",
                 )
 
+            said = request.load.over(split_options(loaded.voice.model.parameters)[1])
+
             async def ask(worker: Worker) -> tuple[tuple[tuple[float, ...], ...], int]:
                 plan = worker.plan
                 words = (
@@ -120,7 +123,9 @@ class LocalBackend:
                     if not loaded.voice.model.files
                     else None
                 )
-                longest = min(plan.num_ctx, max(plan.num_ubatch, max_embedded(plan.num_ctx)))
+                # A request may ask for less than is loaded, and the engine rounds what is loaded up.
+                limit = min(plan.num_ctx, said.num_ctx or plan.num_ctx)
+                longest = min(limit, max(plan.num_ubatch, max_embedded(plan.num_ctx)))
                 return await embed_texts(worker.client, request, longest, words, num_ubatch=plan.num_ubatch)
 
             vectors, tokens = await self._one_call(loaded, who, ask)

@@ -71,7 +71,14 @@ async def _fitting(
             if not request.truncate:
                 raise ContextExceeded(
                     f"{_where(request, index)}the input length exceeds the context length",
-                    hint=f"This model embeds at most {max_tokens} tokens at once.",
+                    hint=f"Of a text, {max_tokens} tokens are embedded: as many as the model takes, or num_ctx if that is less.",
+                    prompt_tokens=len(tokens),
+                    num_ctx=max_tokens,
+                )
+            if max_tokens <= len(await _tokens(client, "", max_tokens, words)):
+                raise ContextExceeded(
+                    f"{_where(request, index)}input after truncation exceeds maximum context length",
+                    hint="What opens and closes a text takes the whole context: ask for a larger num_ctx.",
                     prompt_tokens=len(tokens),
                     num_ctx=max_tokens,
                 )

@@ -107,9 +107,21 @@ def test_what_may_not_be_cut_is_refused_with_its_index() -> None:
         ContextExceeded, match=r"^input\.1: the input length exceeds the context length$"
     ) as caught:
         embed(Embedder(), "a", "x" * 30, truncate=False)
-    assert caught.value.hint == "This model embeds at most 20 tokens at once."
+    assert caught.value.hint == (
+        "Of a text, 20 tokens are embedded: as many as the model takes, or num_ctx if that is less."
+    )
     assert (caught.value.prompt_tokens, caught.value.num_ctx) == (31, 20)
     embed(Embedder(), "x" * 19, truncate=False)
+
+
+def test_a_context_that_what_closes_a_text_fills_has_no_room_for_a_text() -> None:
+    worker = Embedder()
+    with pytest.raises(
+        ContextExceeded, match=r"^input\.1: input after truncation exceeds maximum context length$"
+    ):
+        embed(worker, "", "x" * 30, limit=1)
+    embed(worker, "x" * 30, limit=2)
+    assert worker.inputs == [[ord("x"), CLOSING]]
 
 
 @pytest.mark.parametrize(
