@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import ollama
 import pytest
@@ -186,6 +186,33 @@ def test_log_probabilities_come_with_each_token(server: Server) -> None:
     assert "".join(entry["token"] for entry in reply["logprobs"]) == reply["message"]["content"]
     stream = ask(server, "POST", "/api/chat", {**body, "stream": True, "logprobs": True}).lines
     assert sum(len(line.get("logprobs", [])) for line in stream) == 3
+
+
+@EVERY_ENGINE
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/v1/chat/completions"])
+@pytest.mark.parametrize("stop", [None, "说"])
+def test_the_bytes_of_log_probabilities_are_the_answer(server: Server, path: str, stop: str | None) -> None:
+    said = "🦜 你好说 é🦜"  # most are several tokens each
+    form = {"type": "object", "properties": {"a": {"const": said}}, "required": ["a"]}
+    asked: dict[str, Any] = {"model": MODEL, "logprobs": True, "top_logprobs": 3, "stream": False}
+    if path.startswith("/v1"):
+        asked |= {"temperature": 0, "max_tokens": 80, "messages": SAY} | ({"stop": stop} if stop else {})
+        asked["response_format"] = {"type": "json_schema", "json_schema": {"name": "a", "schema": form}}
+    else:
+        options = {**GREEDY, "num_predict": 80} | ({"stop": [stop]} if stop else {})
+        asked |= {"format": form, "options": options, "messages": SAY, "prompt": "Parrot?"}
+    reply = ask(server, "POST", path, asked).json
+    if path.startswith("/v1"):
+        [choice] = reply["choices"]
+        text, entries = choice["message"]["content"], choice["logprobs"]["content"]
+    else:
+        text = reply["response"] if path == "/api/generate" else reply["message"]["content"]
+        entries = reply["logprobs"]
+    assert text.split('"')[3] == (said if stop is None else "🦜 你好")
+    assert b"".join(bytes(entry["bytes"]) for entry in entries) == text.encode()
+    for entry in entries:
+        for told in (entry, *entry["top_logprobs"]):
+            assert told["token"] == bytes(told["bytes"]).decode(errors="replace")
 
 
 def test_ollama_embeds_one_text_or_several(client: ollama.Client) -> None:

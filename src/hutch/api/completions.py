@@ -87,7 +87,7 @@ class _TextShape(Shape):
         text = "".join(chunk.text for chunk in chunks)
         entries = [entry for chunk in chunks for entry in chunk.logprobs]
         at = self._offsets.setdefault(choice, len(echo.text) if echo else 0)
-        self._offsets[choice] += sum(len(entry.token) for entry in entries)
+        self._offsets[choice] += len(b"".join(map(_bytes, entries)).decode(errors="replace"))
         tokens = [*_echoed(echo), *_written(entries, at)] if self.has_logprobs else []
         return {
             "index": index,
@@ -117,9 +117,15 @@ def _table(tokens: Sequence[_Token]) -> dict[str, Any]:
 
 
 def _written(entries: Sequence[TokenLogprob], at: int) -> Iterator[_Token]:
+    """The tokens of an answer. Several may be one character."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for entry in entries:
         yield _Token(entry.token, entry.logprob, _top(entry, entry.token), at)
-        at += len(entry.token)
+        at += len(decoder.decode(_bytes(entry)))
+
+
+def _bytes(entry: TokenLogprob) -> bytes:
+    return bytes(entry.bytes) or entry.token.encode()
 
 
 def _echoed(echo: Echo | None) -> Iterator[_Token]:

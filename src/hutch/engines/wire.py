@@ -216,13 +216,18 @@ def token_logprobs(entries: Sequence[Mapping[str, Any]] | None, top: int | None)
     """What a worker tells of tokens, each with the `top` likeliest in its place; None: all that it tells."""
     return tuple(
         TokenLogprob(
-            token=entry["token"],
+            token=_token_text(entry),
             logprob=max(entry["logprob"], _LEAST_LOGPROB),
             bytes=tuple(entry.get("bytes") or ()),
             top=token_logprobs((entry.get("top_logprobs") or ())[:top], None),
         )
         for entry in entries or ()
     )
+
+
+def _token_text(entry: Mapping[str, Any]) -> str:
+    """A token as text. llama-server leaves out what is no whole character; U+FFFD says that there is something."""
+    return bytes(entry.get("bytes") or ()).decode(errors="replace") or str(entry["token"])
 
 
 def _usage(timings: Mapping[str, Any]) -> Usage:

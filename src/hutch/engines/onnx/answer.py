@@ -35,10 +35,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A token, and what the text grows by: often that token's, but characters are whole and stops are held back."""
+    """A token, and what the text grows by: often that token's, but characters are whole and stops are held back.
+
+    `written` are the bytes that the token itself adds to the answer: none where it is special.
+    """
 
     text: str
     choice: Choice
+    written: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,8 @@ class Answer:
             return [Piece("", choice), self._end("eos")]
         if order.constraint:
             order.constraint.accept(choice.token)
-        events: list[Event] = [Piece(order.output.feed(choice.token), choice)]
+        written = order.output.bytes_of(choice.token)
+        events: list[Event] = [Piece(order.output.feed(choice.token), choice, written)]
         if order.output.stop:
             events.append(self._end("word"))
         elif order.constraint and order.constraint.is_complete:

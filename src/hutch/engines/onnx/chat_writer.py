@@ -9,7 +9,8 @@ from typing import Any
 from hutch.core.chat import Chunk, ToolCall
 from hutch.engines.onnx.answer import End, Event, Piece, Progress
 from hutch.engines.onnx.chat import delta
-from hutch.engines.onnx.completion_writer import probability_json, progress_json, timings_json
+from hutch.engines.onnx.completion_writer import progress_json, timings_json
+from hutch.engines.onnx.probabilities import Probabilities
 from hutch.engines.onnx.requests import Completion
 from hutch.engines.onnx.text import Tokens
 from hutch.prompt.answer import Reader
@@ -25,7 +26,7 @@ class ChatWriter:
     def __init__(self, asked: Completion, tokens: Tokens, reader: Reader, model: str, index: int = 0) -> None:
         self._index = index
         self._asked = asked
-        self._tokens = tokens
+        self._probabilities = Probabilities(tokens)
         self._reader = reader
         self._about = {
             "created": int(time.time()),
@@ -61,10 +62,11 @@ class ChatWriter:
                 continue
             if isinstance(event, End):
                 end, chunk = event, self._reader.end(_last_chunk(event))
+                logprobs += self._probabilities.end(event)
                 reason = chunk.finish_reason or reason
             elif isinstance(event, Piece):
                 chunk = self._reader.feed(Chunk(text=event.text))
-                logprobs += self._logprobs(event)
+                logprobs += self._probabilities.feed(event)
             else:
                 continue
             thinking.append(chunk.thinking)
@@ -83,7 +85,18 @@ class ChatWriter:
 
     def _piece(self, piece: Piece) -> list[JsonDict]:
         chunk = self._reader.feed(Chunk(text=piece.text))
-        added, logprobs = delta(chunk), self._logprobs(piece)
+        return self._said(delta(chunk), self._probabilities.feed(piece))
+
+    def _end(self, end: End) -> list[JsonDict]:
+        chunk = self._reader.end(_last_chunk(end))
+        said = self._said(delta(chunk), self._probabilities.end(end))
+        said.append(self._chunk({}, chunk.finish_reason))
+        totals = {"choices": [], **self._about, "object": "chat.completion.chunk", **_totals(end)}
+        if end.stopping_word:
+            totals["stopping_word"] = end.stopping_word  # Hutch's own: Anthropic's clients are told it
+        return [*said, totals]
+
+    def _said(self, added: JsonDict, logprobs: list[JsonDict]) -> list[JsonDict]:
         if not added and not logprobs:
             return []
         said = self._chunk(added)
@@ -91,25 +104,12 @@ class ChatWriter:
             said["choices"][0]["logprobs"] = {"content": logprobs}
         return [said]
 
-    def _end(self, end: End) -> list[JsonDict]:
-        chunk = self._reader.end(_last_chunk(end))
-        added = delta(chunk)
-        said = [self._chunk(added)] if added else []
-        said.append(self._chunk({}, chunk.finish_reason))
-        totals = {"choices": [], **self._about, "object": "chat.completion.chunk", **_totals(end)}
-        if end.stopping_word:
-            totals["stopping_word"] = end.stopping_word  # Hutch's own: Anthropic's clients are told it
-        return [*said, totals]
-
     def _chunk(self, added: JsonDict, reason: str | None = None) -> JsonDict:
         return {
             "choices": [{"finish_reason": reason, "index": self._index, "delta": added}],
             **self._about,
             "object": "chat.completion.chunk",
         }
-
-    def _logprobs(self, piece: Piece) -> list[JsonDict]:
-        return [probability_json(piece.choice, self._tokens)] if piece.choice.logprob is not None else []
 
 
 def _last_chunk(end: End) -> Chunk:

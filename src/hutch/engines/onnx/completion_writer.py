@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hutch.engines.onnx.answer import End, Event, Piece, Progress, Timings
+from hutch.engines.onnx.probabilities import Probabilities
 from hutch.engines.onnx.requests import Completion
-from hutch.engines.onnx.sampling import Choice
 from hutch.engines.onnx.text import Tokens
 
 JsonDict = dict[str, Any]
@@ -18,7 +18,7 @@ class CompletionWriter:
     def __init__(self, asked: Completion, tokens: Tokens, num_prompt: int, index: int = 0) -> None:
         self._index = index
         self._asked = asked
-        self._tokens = tokens
+        self._probabilities = Probabilities(tokens)
         self._num_prompt = num_prompt
         self._num_predicted = 0
         self._head = f'{{"index":{index},"content":'
@@ -35,27 +35,29 @@ class CompletionWriter:
             if isinstance(event, Piece):
                 self._num_predicted += 1
                 texts.append(event.text)
-                probabilities += self._probabilities(event.choice)
+                probabilities += self._probabilities.feed(event)
             elif isinstance(event, End):
                 end = self._end(event)
+                probabilities += self._probabilities.end(event)
         end["content"] = "".join(texts) + end["content"]
         return {**end, "completion_probabilities": probabilities} if probabilities else end
 
     def _said(self, event: Event) -> str:
         if isinstance(event, Piece):
             self._num_predicted += 1
-            token, logprob, _ = event.choice
-            if not event.text and logprob is None:
+            probabilities = self._probabilities.feed(event)
+            if not event.text and event.choice.logprob is None:
                 return ""
             said = (
-                f'{self._head}{json.dumps(event.text)},"tokens":[{token}],"stop":false,"id_slot":{self._asked.slot},'
-                f'"tokens_predicted":{self._num_predicted}{self._tail}'
+                f'{self._head}{json.dumps(event.text)},"tokens":[{event.choice.token}],"stop":false,'
+                f'"id_slot":{self._asked.slot},"tokens_predicted":{self._num_predicted}{self._tail}'
             )
-            if logprob is None:
+            if not probabilities:
                 return said + "}"
-            return f'{said},"completion_probabilities":{json.dumps(self._probabilities(event.choice))}}}'
+            return f'{said},"completion_probabilities":{json.dumps(probabilities)}}}'
         if isinstance(event, End):
-            return json.dumps(self._end(event))
+            end, probabilities = self._end(event), self._probabilities.end(event)
+            return json.dumps({**end, "completion_probabilities": probabilities} if probabilities else end)
         if isinstance(event, Progress) and self._asked.wants_progress:
             return json.dumps(self._progress(event))
         return ""
@@ -88,16 +90,6 @@ class CompletionWriter:
             "timings": timings_json(end.timings),
         }
 
-    def _probabilities(self, choice: Choice) -> list[JsonDict]:
-        return [probability_json(choice, self._tokens)] if choice.logprob is not None else []
-
-
-def probability_json(choice: Choice, tokens: Tokens) -> JsonDict:
-    """A token's log-probability with the likeliest alternatives."""
-    assert choice.logprob is not None  # noqa: S101  it was asked for
-    top = [_token_json(token, logprob, tokens) for token, logprob in choice.top]
-    return {**_token_json(choice.token, choice.logprob, tokens), "top_logprobs": top}
-
 
 def progress_json(progress: Progress) -> Mapping[str, int]:
     """How much of a prompt has been read."""
@@ -125,14 +117,4 @@ def _pace(name: str, number: int, took_s: float) -> JsonDict:
         f"{name}_ms": took_s * 1000,
         f"{name}_per_token_ms": took_s * 1000 / number if number else 0.0,
         f"{name}_per_second": number / took_s if took_s > 0 else 0.0,
-    }
-
-
-def _token_json(token: int, logprob: float, tokens: Tokens) -> JsonDict:
-    piece = tokens.bytes_of(token)
-    return {
-        "id": token,
-        "token": piece.decode(errors="replace"),
-        "bytes": list(piece),
-        "logprob": logprob,
     }

@@ -111,9 +111,11 @@ class Output:
 
     def feed(self, token: int) -> str:
         """What the text grows by, now that this token is known."""
-        if token in self._silent:
-            return ""
-        return self._read(self._decoder.decode(self._tokens.bytes_of(token)))
+        return self._read(self._decoder.decode(self.bytes_of(token)))
+
+    def bytes_of(self, token: int) -> bytes:
+        """What this token adds to the text, before characters are whole."""
+        return b"" if token in self._silent else self._tokens.bytes_of(token)
 
     def end(self) -> str:
         """What was held back and is not the beginning of a stop after all."""
