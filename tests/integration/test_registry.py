@@ -149,15 +149,17 @@ def test_a_real_model_goes_from_server_to_server_and_answers(
     status, answer = here.post("/api/generate", body)
     assert (status, answer["done"]) == (200, True)
     assert answer["response"]
+    assert _hutch(here, "pull", f"http://{model}", "--insecure").returncode == 0
+    assert _hutch(here, "pull", f"http://{model}").stderr.startswith("Error: insecure protocol http")
     assert here.post("/api/pull", {"model": f"http://{model}", "stream": False})[0] == 400
     plain = {"model": f"http://{model}", "insecure": True, "stream": False}
     assert here.post("/api/pull", plain) == (200, {"status": "success"})
 
 
-def _hutch(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+def _hutch(server: Server, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "hutch", *words],
-        env=clean_environment(HUTCH_HOST=server.url, HUTCH_HOME=str(server.home)),
+        env=clean_environment(HUTCH_HOST=server.url, HUTCH_HOME=str(server.home), **variables),
         capture_output=True,
         text=True,
         check=False,
@@ -168,15 +170,14 @@ def _hutch(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_push_and_a_pull_need_no_server(host: str, store: ModelStore, tmp_path: Path) -> None:
     add_model(store, f"{host}/me/alone")
     place = Server(f"http://127.0.0.1:{free_port()}", tmp_path / "home", None)  # type: ignore[arg-type]
-    for words in (("push", f"{host}/me/alone"), ("pull", f"{host}/me/alone")):
-        done = subprocess.run(
-            [sys.executable, "-m", "hutch", *words, "--insecure"],
-            env=clean_environment(
-                HUTCH_HOST=place.url, HUTCH_HOME=str(place.home), HUTCH_MODELS=str(store.root)
-            ),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "success")
+    name = f"{host}/me/alone"
+
+    def hutch(*words: str) -> subprocess.CompletedProcess[str]:
+        return _hutch(place, *words, HUTCH_MODELS=str(store.root))
+
+    for words in (("push", name), ("pull", name), ("push", f"http://{name}"), ("pull", f"http://{name}")):
+        done = hutch(*words, "--insecure")
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "success"), words
+    for command in ("push", "pull"):
+        done = hutch(command, f"http://{name}")
+        assert (done.returncode, done.stderr.splitlines()[0]) == (2, "Error: insecure protocol http")

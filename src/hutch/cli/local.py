@@ -8,6 +8,7 @@ from hutch import places
 from hutch.api import ollama_show
 from hutch.cli import stored
 from hutch.cli.client import blocks
+from hutch.core.errors import BadInput
 from hutch.core.names import ModelName, Reference
 from hutch.core.reports import progress_json
 from hutch.store import kept
@@ -39,14 +40,17 @@ def delete(name: str) -> None:
 
 def pull(name: str | None, source: str | None, *, replace: bool, insecure: bool) -> Iterator[dict[str, Any]]:
     """Fetch a model; reports are as the API's."""
-    parsed, digest = (None, None) if name is None else Reference.parse(name)
+    parsed, digest = (None, None) if name is None else Reference.parse_address(name, insecure=insecure)
     steps = local_store().pull(parsed, source, replace=replace, insecure=insecure, digest=digest)
     return map(progress_json, steps)
 
 
 def push(name: str, *, insecure: bool) -> Iterator[dict[str, Any]]:
     """Send a model to the registry that its name says; reports are as the API's."""
-    return map(progress_json, local_store().push(ModelName.parse(name), insecure=insecure))
+    name_there, digest = Reference.parse_address(name, insecure=insecure)
+    if digest is not None:
+        raise BadInput("a model is pushed by its name", hint="Leave the digest out.", param="model")
+    return map(progress_json, local_store().push(name_there, insecure=insecure))
 
 
 def import_file(digest: str, file: Path, tell: Callable[[int], None]) -> None:

@@ -7,6 +7,7 @@ from hutch import places
 from hutch.cli import http, progress, side
 from hutch.cli.client import HttpServer
 from hutch.core.errors import BadInput
+from hutch.core.names import Reference
 
 
 def pull(args: argparse.Namespace) -> None:
@@ -47,6 +48,19 @@ def push(args: argparse.Namespace) -> None:
 
 def is_source(text: str) -> bool:
     """Whether a word says where to get a model, and not how it is called."""
-    if text.startswith(("https://", "http://", "pypi:", "./", "../", "/", "~")):
+    if text.startswith(("https://", "http://")):
+        return not _is_in_a_registry(text)
+    if text.startswith(("pypi:", "./", "../", "/", "~")):
         return True
     return text.lower().endswith(".gguf") and Path(text).is_file()
+
+
+def _is_in_a_registry(address: str) -> bool:
+    """Whether an address is a name as `/api/pull` takes it, `https://host/namespace/model`, and not a file's."""
+    if address.count("/") != 4 or address.lower().endswith(".gguf"):
+        return False
+    try:
+        Reference.parse_address(address, insecure=True)
+    except BadInput:
+        return False
+    return True

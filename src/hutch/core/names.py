@@ -33,7 +33,7 @@ class ModelName(NamedTuple):
     @functools.lru_cache(_NUM_KEPT)
     def parse(cls, text: str) -> "ModelName":
         """Read a name as a person writes it. Raises BadInput for what is no name."""
-        rest = text
+        rest = _without_selector(text)
         tag = DEFAULT_TAG
         head, colon, tail = rest.rpartition(":")
         if colon and "/" not in tail:
@@ -91,10 +91,28 @@ class Reference(NamedTuple):
         name, at, digest = text.partition("@")
         return cls(ModelName.parse(name), parse_digest(digest) if at else None)
 
+    @classmethod
+    def parse_address(cls, text: str, *, insecure: bool) -> "Reference":
+        """Read a reference that may begin with `https://`, or where `insecure` allows it with `http://`. Raises BadInput."""
+        scheme, _, rest = text.rpartition("://")
+        if scheme == "http" and not insecure:
+            raise BadInput(
+                "insecure protocol http",
+                hint="Use https, or allow it: `--insecure`, in a request `insecure: true`.",
+                param="model",
+            )
+        return cls.parse(rest if scheme in ("http", "https") else text)
+
     def __str__(self) -> str:
         """The whole of it, with the parts that are defaults."""
         text = "/".join(self.name[:3]) + f":{self.name.tag}"
         return f"{text}@{self.digest}" if self.digest else text
+
+
+def _without_selector(text: str) -> str:
+    """`model:tag:local` without Ollama's word for a model that is not in its cloud. After a bare model it is a tag."""
+    head, _, last = text.rpartition(":")
+    return head if last.lower() == "local" and ":" in head.rpartition("/")[2] else text
 
 
 def _invalid(text: str) -> BadInput:

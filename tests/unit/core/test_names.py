@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hutch.core.errors import BadInput
-from hutch.core.names import ModelName, parse_digest
+from hutch.core.names import ModelName, Reference, parse_digest
 
 HEX = "0123456789abcdef" * 4
 PART_CHARS = string.ascii_letters + string.digits + "_.-"
@@ -27,6 +27,10 @@ PART_CHARS = string.ascii_letters + string.digits + "_.-"
         ("Llama3.2:1B-q4", ("registry.ollama.ai", "library", "Llama3.2", "1B-q4"), "Llama3.2:1B-q4"),
         ("_m:_t", ("registry.ollama.ai", "library", "_m", "_t"), "_m:_t"),
         ("m..:t..", ("registry.ollama.ai", "library", "m..", "t.."), "m..:t.."),
+        ("m:t:local", ("registry.ollama.ai", "library", "m", "t"), "m:t"),
+        ("host:5000/me/m:t:LOCAL", ("host:5000", "me", "m", "t"), "host:5000/me/m:t"),
+        ("host:5000/me/m:local", ("host:5000", "me", "m", "local"), "host:5000/me/m:local"),
+        ("m:local", ("registry.ollama.ai", "library", "m", "local"), "m:local"),
         ("a" * 80 + ":" + "b" * 80, ("registry.ollama.ai", "library", "a" * 80, "b" * 80), None),
         ("h" * 350 + "/n/m", ("h" * 350, "n", "m", "latest"), None),
     ],
@@ -41,7 +45,7 @@ def test_a_name_has_four_parts_and_a_short_form(text: str, parts: tuple[str, ...
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", ":", "/", "m:", ":t", "m:t:u", "m t", " m", "m ", "m\n", "m\0", "\0", "m:t\0",
+        "", " ", ":", "/", "m:", ":t", "m:t:u", "m:t:u:local", "m::local", ":t:local", "m t", " m", "m ", "m\n", "m\0", "\0", "m:t\0",
         ".", "..", "../m", "../../etc/passwd", "me/..", "me/../m", "..:t", "m:..", "./m", ".m", "-m", "m:-t", "m:.t",
         "/m", "/etc/passwd", "me/", "//m", "me//m", "a/b/c/d", "a/b/c/d/e", "http://h/n/m", "C:\\m", "a\\b",
         "n.s/m", "h/n.s/m", "-h/n/m", ".h/n/m", "m@sha256:1", "m%2e%2e", "m?x", "m#x", "m*", "{m}", "$m", "~m",
@@ -103,3 +107,15 @@ def test_a_digest_has_one_canonical_form(text: str) -> None:
 def test_what_is_no_digest_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="invalid digest format"):
         parse_digest(text)
+
+
+def test_a_reference_may_be_an_address() -> None:
+    plain, secure = f"http://h:5000/me/m:t@sha256:{HEX}", "https://hf.co/me/m"
+    assert str(Reference.parse_address(plain, insecure=True)) == f"h:5000/me/m:t@sha256:{HEX}"
+    assert Reference.parse_address(secure, insecure=False) == Reference.parse("hf.co/me/m")
+    assert Reference.parse_address("m", insecure=False) == Reference.parse("m")
+    with pytest.raises(BadInput, match=r"insecure protocol http$"):
+        Reference.parse_address(plain, insecure=False)
+    for text in ("ftp://h/me/m", "http://h/me/m?x", "http://https://h/me/m"):
+        with pytest.raises(BadInput, match="invalid model name"):
+            Reference.parse_address(text, insecure=True)
