@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
 _APP_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+_NOTHING: ASGIApp = Response(status_code=204)
 
 
 def origin_pattern(extra: Iterable[str]) -> str:
@@ -28,7 +29,8 @@ def origin_pattern(extra: Iterable[str]) -> str:
 class Guard:
     """Refuses foreign origins; on a loopback server also foreign Host headers, which DNS rebinding would bring.
 
-    Web pages of the other origins are told that they may read the answers.
+    Web pages of the other origins are told that they may read the answers. A question for that alone, OPTIONS, is answered
+    here, the same whatever it is about: it carries no key.
     """
 
     def __init__(
@@ -36,8 +38,8 @@ class Guard:
     ) -> None:
         self._app = app
         self._refused = refused  # called for each request that is
-        self._for_pages = CORSMiddleware(
-            app, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]
+        self._for_pages = _Pages(
+            self._inside, allow_origin_regex=origins, allow_methods=["*"], allow_headers=["*"]
         )
         self._origins = re.compile(origins)
         self._check_host = check_host
@@ -59,7 +61,24 @@ class Guard:
                 return await refusal(scope, receive, send)
             if origin:
                 return await self._for_pages(scope, receive, send)
-        return await self._app(scope, receive, send)
+        return await self._inside(scope, receive, send)
+
+    async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_asking = scope["type"] == "http" and scope["method"] == "OPTIONS"
+        app = _NOTHING if is_asking else self._app
+        await app(scope, receive, send)
+
+
+class _Pages(CORSMiddleware):
+    """What pages may do. A preflight is answered without a body, as Ollama answers it."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The headers, and no more; what is not allowed is told in words."""
+        told = super().preflight_response(request_headers)
+        if told.status_code != 200:
+            return told
+        cors = {name: value for name, value in told.headers.items() if not name.startswith("content-")}
+        return Response(status_code=204, headers=cors)
 
 
 @functools.lru_cache(maxsize=256)

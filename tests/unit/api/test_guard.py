@@ -6,9 +6,10 @@ import socket
 
 import pytest
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from hutch.api.guard import Guard, origin_pattern
-from tests.unit.api.asgi import ask, scope
+from tests.unit.api.asgi import Reply, ask, scope
 
 EXTRA = ("https://chat.example.com", "http://*.lan:8080", "x.y")
 
@@ -91,3 +92,38 @@ def test_a_named_origin_is_no_pattern(origin: str) -> None:
     pattern = re.compile(origin_pattern((origin,)))
     assert pattern.fullmatch(origin)
     assert not pattern.fullmatch("http://evil.com")
+
+
+async def _untouched(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("nothing behind the guard is asked")
+
+
+def options(path: str = "/api/chat", **headers: str) -> Reply:
+    """What is answered to OPTIONS. Nothing that it carries is a key."""
+    app = Guard(_untouched, origins=origin_pattern(EXTRA), check_host=True)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return asyncio.run(ask(app, scope(path, named, "OPTIONS")))
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/messages", "/nothing/there"])
+def test_a_preflight_tells_a_page_what_it_may_and_nothing_else(path: str) -> None:
+    page = "http://localhost:3000"
+    asked = {
+        "access_control_request_method": "DELETE",
+        "access_control_request_headers": "authorization,x-api-key",
+    }
+    reply = options(path, host="localhost", origin=page, **asked)
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.headers["access-control-allow-origin"] == page
+    assert reply.headers["access-control-allow-headers"] == "authorization,x-api-key"
+    assert "DELETE" in reply.headers["access-control-allow-methods"]
+    assert not {"content-length", "content-type"} & set(reply.headers)
+    assert options(path, host="localhost", origin=page).status == 204
+    assert options(path, host="localhost").headers == {}
+
+
+def test_a_preflight_from_elsewhere_is_refused() -> None:
+    asked = {"access_control_request_method": "POST"}
+    for headers in ({"host": "localhost", "origin": "https://evil.com"}, {"host": "evil.com"}):
+        reply = options(**headers, **asked)
+        assert (reply.status, [name for name in reply.headers if name.startswith("access-")]) == (403, [])
