@@ -35,6 +35,8 @@ _NOT_BUILT = ("container", "context_management", "mcp_servers")
 class AnthropicDialect:
     """`{"type": "error", "error": {"type", "message"}}`."""
 
+    json_type = "application/json"
+
     def error(self, error: HutchError) -> JsonDict:
         """The JSON of an error."""
         message = f"{error.message}. {error.hint}" if error.hint else error.message

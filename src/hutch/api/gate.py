@@ -55,13 +55,16 @@ class Gate:
                 policy.check_models(who, body, {**request.query_params, **request.path_params})
             if not route.raw_body:
                 body_is_read()
-            return await route.handle(Call(who, request, body))
+            response = await route.handle(Call(who, request, body))
         except ClientDisconnect:
             raise
         except HutchError as error:
             return error_response(route.dialect, error)
         except Exception:  # noqa: BLE001  # the edge: whatever this is, the client gets an answer and the log the reason
             return error_response(route.dialect, internal_error())
+        if response.media_type == JSONResponse.media_type:
+            response.headers["content-type"] = route.dialect.json_type
+        return response
 
     def principal(self, request: Request) -> Principal:
         """Who sends this, by a bearer token or, as Anthropic's clients do, by `x-api-key`. Raises Unauthenticated."""
@@ -161,7 +164,7 @@ def error_response(dialect: Dialect, error: HutchError) -> Response:
     if isinstance(error, BodyTooSlow):
         headers["Connection"] = "close"
     body = JSONResponse(dialect.error(error)).body
-    return Refusal(bytes(body), error.http_status, headers, "application/json", code=error.code)
+    return Refusal(bytes(body), error.http_status, headers, dialect.json_type, code=error.code)
 
 
 def internal_error() -> HutchError:

@@ -42,6 +42,8 @@ JsonDict = dict[str, Any]
 class OllamaDialect:
     """`{"error": message}`, with Hutch's code for it and the next step beside it."""
 
+    json_type = "application/json; charset=utf-8"
+
     def error(self, error: HutchError) -> JsonDict:
         """The JSON of an error."""
         return {"error": error.message, "code": error.code} | ({"hint": error.hint} if error.hint else {})

@@ -60,6 +60,8 @@ _ROLES = {"developer": "system", "function": "tool"}
 class OpenAIDialect:
     """`{"error": {"message", "type", "param", "code"}}`. `text_param` is where a route takes its text."""
 
+    json_type = "application/json"
+
     def __init__(self, text_param: str = "messages") -> None:
         self._text_param = text_param
 

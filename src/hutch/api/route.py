@@ -28,7 +28,9 @@ class Call:
 
 
 class Dialect(Protocol):
-    """How a family of routes says that something went wrong."""
+    """What a family of routes has in common: how they say that something went wrong, and what they call JSON."""
+
+    json_type: str  # its media type
 
     def error(self, error: HutchError) -> dict[str, Any]:
         """The JSON object of an error."""

@@ -314,7 +314,7 @@ async def _no_such_route(gate: Gate, request: Request, error: Exception) -> Resp
         failure = HutchError(message)
         failure.http_status, failure.code = error.status_code, error.detail.lower().replace(" ", "_")
         return JSONResponse(OPENAI.error(failure), error.status_code, error.headers)
-    return JSONResponse({"error": message}, error.status_code, error.headers)
+    return JSONResponse({"error": message}, error.status_code, error.headers, OLLAMA.json_type)
 
 
 def _closed(gate: Gate, request: Request) -> Response:
