@@ -70,6 +70,15 @@ def hutch(
     return run
 
 
+def test_list_names_manifests_that_the_server_cannot_read(
+    fake: FakeOllama, hutch: Callable[..., tuple[int, str, str]]
+) -> None:
+    fake.answers["/api/tags"] = Answer({**_TAGS, "broken": ["bad/latest: not valid JSON"]})
+    code, out, err = hutch("list")
+    assert (code, err) == (0, "Warning: bad/latest: not valid JSON\n")
+    assert out.splitlines()[1].startswith("smollm2:135m")
+
+
 class _Pipe:
     def __init__(self, text: str) -> None:
         self._text = text

@@ -70,12 +70,7 @@ class TransferBody(NameBody):
         text = self.model or self.name
         if not text:
             return Reference(self.model_name)
-        scheme, _, rest = text.rpartition("://")
-        if scheme == "http" and not self.insecure:
-            raise BadInput(
-                "insecure protocol http", hint="Say `insecure: true`, or use https.", param="model"
-            )
-        return Reference.parse(rest if scheme in ("http", "https") else text)
+        return Reference.parse_address(text, insecure=bool(self.insecure))
 
 
 class CopyBody(Wire):
@@ -216,9 +211,12 @@ class OllamaModels:
         )
 
     async def tags(self, call: Call) -> Response:
-        """All models, newest first."""
+        """All models, newest first; who may see all of them is also told which cannot be read."""
         models = [each for each in await asyncio.to_thread(self._store.list) if call.who.may_use(each.name)]
-        return JSONResponse(await asyncio.to_thread(ollama_show.table, models, self._abilities))
+        table = await asyncio.to_thread(ollama_show.table, models, self._abilities)
+        if self._store.broken and call.who.allowance.models is None:
+            table["broken"] = sorted(self._store.broken)
+        return JSONResponse(table)
 
     async def ps(self, call: Call) -> Response:
         """The loaded models, those that stay longest first."""

@@ -103,9 +103,10 @@ class _StoredModel(_Model):
 
 
 class Tags(TypedDict):
-    """The models that are here."""
+    """The models that are here. `broken`: what is wrong with manifests that cannot be read."""
 
     models: list[_StoredModel]
+    broken: NotRequired[list[str]]
 
 
 class _LoadedModel(_Model):

@@ -13,6 +13,8 @@ def list_models(args: argparse.Namespace) -> None:
     """`hutch list [PREFIX]`."""
     local = "hutch.cli.local:tags" if args.json else "hutch.cli.stored:tags"  # the latter starts at once
     told = side.either(lambda: http.ask("GET", "/api/tags"), local)
+    for problem in told.get("broken", ()):  # of a server's; what is read here is told of as it is read
+        plain.err(f"Warning: {problem}")
     print_list(told, args.prefix, as_json=args.json)
 
 

@@ -43,12 +43,15 @@ class ModelStore:
         self.root = root
         self.blobs = Blobs(root)
         self.catalog = catalog
+        self.broken: set[str] = set()  # what is wrong with manifests, as the last listing found them
 
     def list(self) -> list[StoredModel]:
-        """Every model that can be told about, newest first. Broken ones go to the log."""
+        """Every model that can be told about, newest first. The log is told once of each that cannot be read."""
         found = listing.read(self.root)
-        for problem in found.broken:
-            _log.warning("%s", problem.message)
+        broken = {problem.message for problem in found.broken}
+        for message in sorted(broken - self.broken):
+            _log.warning("%s", message)
+        self.broken = broken
         return found.models
 
     def open(self, name: ModelName) -> Model:

@@ -326,3 +326,21 @@ def test_a_folder_made_by_ollama_is_read_as_it_is(tmp_path: Path) -> None:
 def put(store: ModelStore, data: bytes) -> dict[str, object]:
     layout.blob_path(store.root, digest_of(data)).write_bytes(data)
     return {"digest": digest_of(data), "size": len(data)}
+
+
+def test_a_broken_manifest_is_named_and_the_log_told_once(
+    store: ModelStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_model(store)
+    path = layout.manifest_path(store.root, TINY).with_name("bad")
+    path.write_text("{")
+    for _ in range(3):
+        assert [model.name for model in store.list()] == [TINY]
+    assert [message.startswith(f"{path}: not valid JSON") for message in store.broken] == [True]
+    assert len(caplog.records) == 1
+    path.unlink()
+    store.list()
+    assert not store.broken
+    path.write_text("{")
+    store.list()
+    assert len(caplog.records) == 2
