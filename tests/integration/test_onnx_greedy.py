@@ -11,6 +11,7 @@ import onnxruntime as ort
 import onnxruntime_genai as genai
 import pytest
 
+from hutch.engines.onnx import runner
 from hutch.engines.onnx.session import Decoder
 from hutch.formats import genai_config
 from tests import onnx_files, onnx_variants
@@ -53,6 +54,27 @@ def theirs(folder: Path, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
             tokens.append(int(generator.get_next_tokens()[0]))
         said.append(tokens)
     return said
+
+
+def test_greedy_answers_with_guesses_are_those_of_genai(folder: Path, prompts: list[list[int]]) -> None:
+    config = genai_config.read(folder / genai_config.NAME)
+    wanted = runner.Wanted(folder, config, 2, 256, 2, num_guessed=8)
+    opened = runner.open_decoder(wanted, ort.SessionOptions)
+    assert opened.decoder.num_together == 9
+    assert not opened.report["reproducible"]
+    said = theirs(folder, [prompt * 3 for prompt in prompts[:6]])
+
+    async def scenario() -> None:
+        num_true = 0
+        async with batch(opened.decoder, vocab_size=SHAPE.vocab, eos=config.eos_token_ids) as asker:
+            for prompt, expected in zip(prompts, said, strict=False):
+                told = asker.ask(prompt * 3, NUM_NEW, slot=0)
+                await told.done.wait()
+                assert told.tokens == expected
+                num_true += told.end.timings.num_true
+        assert num_true > 5
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 @pytest.mark.parametrize("max_chunk", [16, 512])

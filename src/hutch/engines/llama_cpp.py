@@ -13,6 +13,8 @@ from typing import Any
 
 from hutch.engines.protocol import LaunchPlan
 
+_NUM_ALIKE = 6  # tokens that must have stood in the text before, for those behind them to be guessed
+
 
 def main() -> None:
     """Serve one model until the front closes the pipe or sends SIGTERM."""
@@ -99,8 +101,11 @@ def _beside(params: Any, engine: Any, plan: LaunchPlan) -> None:
     params.lora_adapters = adapters
     params.mmproj.path = plan.projector
     params.mmproj_use_gpu = plan.num_gpu_layers != 0
-    if plan.draft_num_predict:
-        speculative = params.speculative
+    speculative = params.speculative
+    if plan.draft_num_predict and not plan.draft:
+        speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
+        speculative.ngram_map_k.size_n, speculative.ngram_map_k.size_m = _NUM_ALIKE, plan.draft_num_predict
+    elif plan.draft_num_predict:
         speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         speculative.draft.mparams.path = plan.draft
         speculative.draft.n_max = plan.draft_num_predict
@@ -155,7 +160,10 @@ def _arguments_beside(plan: LaunchPlan) -> list[str]:
     if plan.projector:
         args += ["--mmproj", plan.projector]
         args += ["--no-mmproj-offload"] if plan.num_gpu_layers == 0 else []
-    if plan.draft_num_predict:
+    if plan.draft_num_predict and not plan.draft:
+        args += ["--spec-type", "ngram-map-k", "--spec-ngram-map-k-size-n", str(_NUM_ALIKE)]
+        args += ["--spec-ngram-map-k-size-m", str(plan.draft_num_predict)]
+    elif plan.draft_num_predict:
         args += ["--spec-type", "draft-simple", "--spec-draft-model", plan.draft]
         args += ["--spec-draft-n-max", str(plan.draft_num_predict)]
         args += ["--spec-draft-ngl", str(plan.num_gpu_layers) if plan.num_gpu_layers >= 0 else "auto"]

@@ -53,8 +53,8 @@ class LaunchPlan:
     ranks: bool = False  # the model scores documents, and makes neither text nor vectors
     adapters: tuple[str, ...] = ()  # LoRA files, each laid over the weights in full
     projector: str = ""  # for images
-    draft: str = ""  # a small model that guesses `draft_num_predict` tokens ahead
-    draft_num_predict: int = 0
+    draft: str = ""  # a small model that guesses tokens ahead
+    draft_num_predict: int = 0  # how many; without such a model they are looked up in the text before
     binary: str = ""  # a llama-server to run instead of the built-in engine
     engine: str = "llama.cpp"  # a name in ENGINES
     kv_cache_bytes: int = (

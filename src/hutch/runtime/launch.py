@@ -33,7 +33,7 @@ _LOGIT_BYTES = (
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, "q5_0": 0.6875, "q4_1": 0.625}
 _KV_BYTES |= {"q4_0": 0.5625, "iq4_nl": 0.5625}
-_NOT_OF_ONNX = ("num_gpu", "main_gpu", "use_mmap", "draft_num_predict")
+_NOT_OF_ONNX = ("num_gpu", "main_gpu", "use_mmap")
 _SETTINGS_NOT_OF_ONNX = ("num_gpu", "kv_cache_type", "flash_attention")
 
 
@@ -131,6 +131,7 @@ def _onnx_plan(facts: Facts, options: LoadOptions, settings: Settings, num_ctx: 
         hardware=settings.hardware if options.hardware is None else options.hardware,
         kv_cache_bytes=settings.max_kv_cache,
         is_whole_context=num_ctx == facts.context_length,
+        draft_num_predict=0 if facts.is_encoder else options.draft_num_predict or 0,
         context_shift=bool(options.shift),  # which an encoder never comes to
     )
 
@@ -169,9 +170,9 @@ def passed_over(plan: LaunchPlan, asked: LoadOptions, settings: Settings | None 
 
 
 def _num_drafted(model: Model, options: LoadOptions) -> int:
-    """How many tokens are guessed ahead; none without a model that does it."""
+    """How many tokens are guessed ahead: by the draft model, else, where that is asked for, by what stood in the text before."""
     asked = options.draft_num_predict
-    return (_DEFAULT_DRAFT_NUM_PREDICT if asked is None else asked) if model.drafts else 0
+    return (_DEFAULT_DRAFT_NUM_PREDICT if model.drafts else 0) if asked is None else asked
 
 
 def _num_slots(facts: Facts, settings: Settings) -> int:
@@ -194,6 +195,8 @@ def serves(plan: LaunchPlan, asked: LoadOptions, usual: LaunchPlan) -> bool:
     fits = num_ctx <= plan.num_ctx or plan.is_whole_context
     if not fits or not is_same(asked.shift, "context_shift") or not is_same(asked.hardware, "hardware"):
         return False
+    if not plan.is_bert and not is_same(asked.draft_num_predict, "draft_num_predict"):
+        return False
     if num_batch is None and plan.num_batch < usual.num_batch:
         return False
     if plan.engine == "onnx":
@@ -208,7 +211,6 @@ def serves(plan: LaunchPlan, asked: LoadOptions, usual: LaunchPlan) -> bool:
         and is_same(asked.main_gpu, "main_gpu")
         and is_same(asked.use_mmap, "use_mmap")
         and is_same(asked.num_thread or None, "num_thread")
-        and (not plan.draft or is_same(asked.draft_num_predict, "draft_num_predict"))
     )
 
 

@@ -64,10 +64,17 @@ def test_how_far_a_draft_guesses_is_asked_for(asked: int | None, own: int | None
     assert not serves(result, LoadOptions(draft_num_predict=expected + 1), result)
 
 
-def test_without_a_draft_nothing_is_guessed_and_nobody_reloads_for_it() -> None:
-    result = plan(LoadOptions(draft_num_predict=8))
-    assert (result.draft, result.draft_num_predict) == ("", 0)
-    assert serves(result, LoadOptions(draft_num_predict=8), result)
+def test_without_a_draft_model_tokens_are_guessed_where_that_is_asked_for() -> None:
+    usual = plan()
+    assert (usual.draft_num_predict, "--spec-type" in llama_cpp._arguments(usual)) == (0, False)
+    asked = LoadOptions(draft_num_predict=8)
+    assert not serves(usual, asked, usual)
+    result = plan(asked)
+    assert (result.draft, result.draft_num_predict) == ("", 8)
+    assert serves(result, asked, usual)
+    assert not serves(result, LoadOptions(), usual)
+    words = llama_cpp._arguments(result)
+    assert words[words.index("--spec-type") + 1].startswith("ngram")
 
 
 def test_pictures_need_room_in_the_context() -> None:

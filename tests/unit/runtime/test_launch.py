@@ -283,9 +283,16 @@ def test_a_folder_of_onnx_is_launched_with_its_engine() -> None:
 
 
 def test_what_means_nothing_to_onnx_is_passed_over() -> None:
-    asked = LoadOptions(num_gpu=7, main_gpu=1, use_mmap=False, draft_num_predict=3)
+    asked = LoadOptions(num_gpu=7, main_gpu=1, use_mmap=False)
     assert onnx_plan(asked, kv_cache_type="q8_0") == onnx_plan()
     assert serves(onnx_plan(), asked, onnx_plan())
+
+
+def test_onnx_guesses_tokens_where_that_is_asked_for() -> None:
+    asked = LoadOptions(draft_num_predict=12)
+    assert (onnx_plan().draft_num_predict, onnx_plan(asked).draft_num_predict) == (0, 12)
+    assert not serves(onnx_plan(), asked, onnx_plan())
+    assert serves(onnx_plan(asked), asked, onnx_plan())
 
 
 def test_another_context_batch_or_count_of_threads_reloads_onnx() -> None:

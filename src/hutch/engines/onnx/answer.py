@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from hutch.core.errors import HutchError
+from hutch.engines.onnx.guesses import Guesses
 from hutch.engines.onnx.sampling import Bools, Choice, Floats, Sampler
 from hutch.engines.onnx.text import Output
 
@@ -21,6 +22,8 @@ class Timings:
     prompt_s: float
     num_predicted: int
     predicted_s: float
+    num_guessed: int = 0  # tokens that were guessed, and how many of them came true
+    num_true: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Answer:
     tokens: list[int] = field(default_factory=list)
     num_cached: int = 0
     num_predicted: int = 0
+    guesses: Guesses | None = None
     is_decoding: bool = False
     is_cancelled: bool = False
     began_s: float = 0.0
@@ -126,6 +130,15 @@ class Answer:
         """How much of the prompt is read."""
         took_s = time.perf_counter() - self.began_s
         return Progress(len(self.order.prompt), self.num_cached, num_processed, took_s)
+
+    def guess(self, num_ctx: int) -> Sequence[int]:
+        """The tokens that may come next, where it pays to look several over at once."""
+        if self.guesses is None:
+            return ()
+        num_left = num_ctx - len(self.tokens)
+        if self.order.num_predict >= 0:
+            num_left = min(num_left, self.order.num_predict - self.num_predicted)
+        return self.guesses.next(self.tokens, num_left - 1)
 
     def take(self, logits: Floats, num_ctx: int) -> list[Event]:
         """Choose the next token. The last event is an `End` where the answer ends with it.
@@ -164,6 +177,7 @@ class Answer:
             self.first_s - self.began_s,
             self.num_predicted,
             time.perf_counter() - self.first_s,
+            *((self.guesses.num_made, self.guesses.num_true) if self.guesses else ()),
         )
         output = self.order.output
         return End(output.end(), stop_type, output.stop, is_truncated, timings)

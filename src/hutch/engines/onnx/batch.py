@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from hutch.engines.onnx.answer import Answer, Event, Order, Sink
+from hutch.engines.onnx.guesses import Guesses
 from hutch.engines.onnx.rows import Rows
 from hutch.engines.onnx.steps import Decoder, Steps
 
@@ -29,6 +30,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._rows = Rows(decoder, num_tokens)
         self._steps = Steps(decoder, self._rows, max_chunk)
+        self._num_guessed = max(0, decoder.num_together - 1)
         self._inbox: queue.SimpleQueue[Answer | Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: list[Answer] = []
         self._is_closed = False
@@ -38,7 +40,8 @@ class Batcher:
 
     def submit(self, order: Order, sink: Sink) -> Callable[[], None]:
         """Have an order computed. Its events come to `sink` on the event loop; what is returned cancels it within one step."""
-        answer = Answer(order, sink)
+        guesses = Guesses(self._num_guessed) if self._num_guessed else None
+        answer = Answer(order, sink, guesses=guesses)
         self._inbox.put(answer)
 
         def cancel() -> None:

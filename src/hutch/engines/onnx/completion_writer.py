@@ -109,6 +109,8 @@ def timings_json(timings: Timings) -> JsonDict:
         **_pace("prompt", timings.num_prompt, timings.prompt_s),
         "predicted_n": timings.num_predicted,
         **_pace("predicted", timings.num_predicted, timings.predicted_s),
+        "draft_n": timings.num_guessed,
+        "draft_n_accepted": timings.num_true,
     }
 
 

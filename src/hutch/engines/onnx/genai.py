@@ -57,6 +57,7 @@ class _Row:
 class GenAIDecoder:
     """Rows of generators on one model. It has the methods of `session.Decoder` that the batch calls."""
 
+    num_together = 0  # it gives the logits of a step's last token alone
     min_rows = 1  # rows are computed one by one, so they cannot touch each other
 
     def __init__(self, model: Any, size: Size) -> None:
@@ -71,6 +72,10 @@ class GenAIDecoder:
         """Put tokens into a row at position `start`; the logits [vocab] after the last one if they are wanted."""
         generator = self._append(row, ids, start)
         return self._last_logits(generator) if want_logits else None
+
+    def read(self, row: int, ids: Sequence[int], start: int) -> Floats:  # noqa: ARG002
+        """The logits after each of several tokens, which GenAI does not give."""
+        raise NotBuilt("ONNX Runtime GenAI gives the logits after the last token alone")
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put one token into each of the rows first, first + 1, …; the logits [rows, vocab], valid until the next call."""

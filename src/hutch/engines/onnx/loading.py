@@ -48,6 +48,7 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
     num_ctx = min(plan.num_ctx, config.context_length)
     wanted = runner.Wanted(
         *(folder, config, max(2, plan.num_slots), num_ctx, plan.num_thread),  # a step may need a row more
+        num_guessed=plan.draft_num_predict,
         runner=plan.runner or runner.OURS,
         providers=plan.providers,
     )

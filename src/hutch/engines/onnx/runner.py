@@ -15,9 +15,11 @@ from hutch.engines.onnx.sampling import Floats
 from hutch.engines.onnx.session import Decoder
 from hutch.formats.genai_config import Decoder as DecoderConfig
 from hutch.formats.genai_config import GenAIConfig
+from hutch.formats.onnx_unpruned import unpruned
 
 _log = logging.getLogger(__name__)
 _CHECKED_NUM_CTX = 64
+_FOLDER = "session.model_external_initializers_file_folder_path"
 OURS, GENAI = "onnxruntime", "onnxruntime-genai"
 
 
@@ -43,6 +45,7 @@ class Wanted(NamedTuple):
     num_thread: int
     runner: str = OURS
     providers: tuple[str, ...] = ()
+    num_guessed: int = 0  # tokens that are guessed at most, to be looked over in one step
 
     @property
     def decoder(self) -> DecoderConfig:
@@ -75,7 +78,8 @@ class Opened(NamedTuple):
             "name": self.runner,
             "version": self.version,
             "providers": [self.provider],
-            "reproducible": self.decoder.is_reproducible,
+            # Of several tokens in one step the last bits differ from those of one, and a lone answer has such steps.
+            "reproducible": self.decoder.is_reproducible and not self.decoder.num_together,
             "fallbacks": [{"provider": wanted, "reason": reason} for wanted, reason in self.fallbacks],
         }
 
@@ -103,6 +107,7 @@ def open_decoder(wanted: Wanted, make_options: Callable[[], ort.SessionOptions])
 
 def _open_ours(wanted: Wanted, make_options: Callable[[], ort.SessionOptions]) -> Opened:
     path = wanted.folder / wanted.decoder.filename
+    source, options = _for_guesses(path, wanted, make_options)
     made: list[Decoder] = []
 
     def check(session: ort.InferenceSession, item: str) -> None:
@@ -111,8 +116,26 @@ def _open_ours(wanted: Wanted, make_options: Callable[[], ort.SessionOptions]) -
             _compare(session, open_session(path, ("cpu",), make_options).session, wanted)
         made.append(decoder)
 
-    opened = open_session(path, wanted.providers, make_options, check)
+    opened = open_session(source, wanted.providers, options, check)
     return Opened(made[-1], OURS, str(ort.__version__), opened.provider, opened.fallbacks)
+
+
+def _for_guesses(
+    path: Path, wanted: Wanted, make_options: Callable[[], ort.SessionOptions]
+) -> tuple[Path | bytes, Callable[[], ort.SessionOptions]]:
+    """The graph, with logits for each token where guesses are to be looked over, and the options that open it."""
+    if not wanted.num_guessed or wanted.providers not in ((), ("cpu",)):
+        return path, make_options
+    graph = unpruned(path, wanted.decoder.names["logits"], wanted.config.vocab_size)
+    if graph is None:
+        return path, make_options
+
+    def options() -> ort.SessionOptions:
+        made = make_options()
+        made.add_session_config_entry(_FOLDER, str(path.parent))
+        return made
+
+    return graph, options
 
 
 def _open_genai(wanted: Wanted) -> Opened:
@@ -126,7 +149,8 @@ def _open_genai(wanted: Wanted) -> Opened:
 def _decoder(session: ort.InferenceSession, item: str, wanted: Wanted) -> Decoder:
     """A decoder on a session. On the CPU, a graph that it does not take is the graph's fault, else the provider's."""
     try:
-        return Decoder(session, wanted.decoder, wanted.num_rows, wanted.num_ctx)
+        num_together = wanted.num_guessed + 1 if wanted.num_guessed else 0
+        return Decoder(session, wanted.decoder, wanted.num_rows, wanted.num_ctx, num_together)
     except (BadInput, EngineFailed) as error:
         kind = BadInput if item == "cpu" else ProviderFailed
         raise kind(error.message) from error

@@ -74,7 +74,12 @@ class Decoder:
     """
 
     def __init__(
-        self, session: ort.InferenceSession, config: genai_config.Decoder, num_rows: int, num_ctx: int
+        self,
+        session: ort.InferenceSession,
+        config: genai_config.Decoder,
+        num_rows: int,
+        num_ctx: int,
+        num_together: int = 0,
     ) -> None:
         self._session = session
         self._names = names = config.names
@@ -93,7 +98,8 @@ class Decoder:
         self._is_pruned = logits.shape[1] == 1
         self.vocab_size = int(logits.shape[2])
         self._logits = np.empty((num_rows, 1, self.vocab_size), self._logits_type)
-        num_tail = 1 if self._is_pruned else _NUM_TAIL
+        self.num_together = 0 if self._is_pruned else num_together
+        num_tail = 1 if self._is_pruned else max(_NUM_TAIL, num_together)
         self._tail = np.empty((1, num_tail, self.vocab_size), self._logits_type)
         self._decoding: dict[tuple[int, int], _Binding] = {}
         self._prefilling: dict[tuple[int, int], _Binding] = {}
@@ -127,6 +133,15 @@ class Decoder:
             self._run_row(row, ids, start, self._tail[:, : len(ids)])
         last = 0 if self._is_pruned else len(ids) - 1
         return self._tail[0, last].astype(np.float32, copy=False) if want_logits else None
+
+    def read(self, row: int, ids: Sequence[int], start: int) -> Floats:
+        """Put at most `num_together` tokens into a row at position `start`; the logits [tokens, vocab] after each.
+
+        They are valid until the next call.
+        """
+        self._run_row(row, ids, start, self._tail[:, : len(ids)])
+        logits: Floats = self._tail[0, : len(ids)].astype(np.float32, copy=False)
+        return logits
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put one token into each of the rows first, first + 1, …, at its position, and return the logits [rows, vocab].
@@ -173,7 +188,7 @@ class Decoder:
         key = (row, logits.shape[1] if logits is not None else 0)
         if key not in self._prefilling:
             binding = _Binding(self._session.io_binding())
-            self._bind_rows(binding.io, row, 1)
+            _bind_rows(binding.io, self._layers, self._caches, slice(row, row + 1))
             if logits is not None:
                 _bind_output(binding.io, self._names["logits"], logits)
             self._prefilling[key] = binding
@@ -192,7 +207,7 @@ class Decoder:
         width = min(-(-length // _MASK_STEP) * _MASK_STEP, self.num_ctx)
         if (first, num) not in self._decoding:
             binding = _Binding(self._session.io_binding(), ids=np.empty((num, 1), np.int64))
-            self._bind_rows(binding.io, first, num)
+            _bind_rows(binding.io, self._layers, self._caches, slice(first, first + num))
             _bind_input(binding.io, self._names["input_ids"], binding.ids)
             _bind_output(binding.io, self._names["logits"], self._logits[:num])
             if self._has_positions:
@@ -204,12 +219,6 @@ class Decoder:
             binding.width, binding.mask = width, np.empty((num, width), np.int64)
             _bind_input(binding.io, self._names["attention_mask"], binding.mask)
         return binding
-
-    def _bind_rows(self, io: ort.IOBinding, first: int, num: int) -> None:
-        for (past, present), cache in zip(self._layers, self._caches, strict=True):
-            rows = cache.array[first : first + num]
-            _bind_input(io, past, rows)  # the same memory in and out: nothing is copied
-            _bind_output(io, present, rows)
 
     def _run(self, io: ort.IOBinding, options: ort.RunOptions | None = None) -> None:
         try:
@@ -274,6 +283,15 @@ def _cache(wanted: ort.NodeArg, size: tuple[int, int], head_size: int) -> Cache:
             hint="Build the model with a float32 or float16 cache.",
         )
     return Cache((size[0], heads, size[1], width), _TYPES[wanted.type])
+
+
+def _bind_rows(
+    io: ort.IOBinding, layers: Sequence[tuple[str, str]], caches: Sequence[Cache], which: slice
+) -> None:
+    for (past, present), cache in zip(layers, caches, strict=True):
+        rows = cache.array[which]
+        _bind_input(io, past, rows)  # the same memory in and out: nothing is copied
+        _bind_output(io, present, rows)
 
 
 def _bind_input(io: ort.IOBinding, name: str, array: NDArray[Any]) -> None:

@@ -22,8 +22,13 @@ _NUM_AT_ONCE = 4  # tokens of an answer that are told as soon as they are there
 class Decoder(Memory, Protocol):
     """What the batch asks of a session. Logits are valid until the next call."""
 
+    num_together: int  # tokens of one row whose logits one step can give; 0: it gives those of the last alone
+
     def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
         """Put tokens into a row; the logits [vocab] after the last one, if wanted."""
+
+    def read(self, row: int, ids: Sequence[int], start: int) -> Floats:
+        """Put at most `num_together` tokens into a row; the logits [tokens, vocab] after each."""
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put a token into each row from the first one on, -1: any token; the logits [rows, vocab]."""
@@ -67,7 +72,9 @@ class Steps:
                 self._take(row, logits)
 
     def decode(self) -> None:
-        """One token more for every answer that is being written."""
+        """One token more for every answer that is being written; of a lone one also those that were guessed."""
+        if self._look_over():
+            return
         first, window = self._rows.window()
         if not window:
             return
@@ -79,6 +86,25 @@ class Steps:
                 if row.is_decoding:
                     row.hold(row.num_held + 1)
                     self._take(row, row_logits)
+
+    def _look_over(self) -> bool:
+        """Compute what a lone answer's next tokens may be in one step, and take those that come true. Says whether that was done."""
+        busy = self._rows.busy
+        index, row = busy[0] if len(busy) == 1 else (0, None)
+        answer = row.answer if row and row.is_decoding else None
+        guess = answer.guess(self._decoder.num_ctx) if answer else ()
+        if row is None or not guess:
+            return False
+        start = row.num_held
+        with self._failing([row]):
+            row.num_touched = max(row.num_touched, start + 1 + len(guess))
+            logits = self._decoder.read(index, [row.next_token, *guess], start)
+            for num, expected in enumerate((*guess, None), 1):
+                row.hold(start + num)
+                self._take(row, logits[num - 1])
+                if not row.is_decoding or row.next_token != expected:
+                    break
+        return True
 
     def tell(self, sink: Sink, events: Sequence[Event], *, may_wait: bool = False) -> None:
         """Put events into the outbox."""

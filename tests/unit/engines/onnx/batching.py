@@ -37,7 +37,8 @@ class Counting:
 
     min_rows = 1
 
-    def __init__(self, num_rows: int = 4, num_ctx: int = 64) -> None:
+    def __init__(self, num_rows: int = 4, num_ctx: int = 64, num_together: int = 0) -> None:
+        self.num_together = num_together
         self.num_rows, self.num_ctx = num_rows, num_ctx
         self.held = np.full((num_rows, num_ctx), -(10**6), np.int64)  # a canary: no token
         self.calls: list[tuple[str, int, int]] = []  # what, first row, how many tokens or rows
@@ -50,6 +51,13 @@ class Counting:
         self._step("prefill", row, len(ids))
         self.held[row, start : start + len(ids)] = ids
         return self._logits(row, start + len(ids)) if want_logits else None
+
+    def read(self, row: int, ids: Sequence[int], start: int) -> Floats:
+        """Put tokens into a row; the logits after each."""
+        assert len(ids) <= self.num_together
+        self._step("read", row, len(ids))
+        self.held[row, start : start + len(ids)] = ids
+        return np.stack([self._logits(row, start + num) for num in range(1, len(ids) + 1)])
 
     def decode(self, first: int, ids: Sequence[int], starts: Sequence[int]) -> Floats:
         """Put a token into each row."""
@@ -86,8 +94,12 @@ class Counting:
 
     def _logits(self, row: int, length: int) -> Floats:
         logits = np.zeros(VOCAB, np.float32)
-        logits[expected(self.held[row, :length].tolist())] = 1
+        logits[self.says(self.held[row, :length].tolist())] = 1
         return logits
+
+    def says(self, tokens: Sequence[int]) -> int:
+        """The next token."""
+        return expected(tokens)
 
 
 def expected(tokens: Sequence[int]) -> int:
