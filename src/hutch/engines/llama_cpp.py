@@ -13,7 +13,8 @@ from typing import Any
 
 from hutch.engines.protocol import LaunchPlan
 
-_NUM_ALIKE = 6  # tokens that must have stood in the text before, for those behind them to be guessed
+# Tokens that must have stood in the text before, for those behind them to be guessed: with fewer, prose has wrong guesses.
+_NUM_ALIKE = 10
 
 
 def main() -> None:
@@ -103,13 +104,18 @@ def _beside(params: Any, engine: Any, plan: LaunchPlan) -> None:
     params.mmproj_use_gpu = plan.num_gpu_layers != 0
     speculative = params.speculative
     if plan.draft_num_predict and not plan.draft:
-        speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
-        speculative.ngram_map_k.size_n, speculative.ngram_map_k.size_m = _NUM_ALIKE, plan.draft_num_predict
+        speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        speculative.ngram_simple.size_n = _num_alike(plan)
+        speculative.ngram_simple.size_m = plan.draft_num_predict
     elif plan.draft_num_predict:
         speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         speculative.draft.mparams.path = plan.draft
         speculative.draft.n_max = plan.draft_num_predict
         speculative.draft.n_gpu_layers = plan.num_gpu_layers
+
+
+def _num_alike(plan: LaunchPlan) -> int:
+    return min(_NUM_ALIKE, plan.draft_num_predict)  # llama.cpp guesses nothing that is shorter
 
 
 def _is_fitting(plan: LaunchPlan) -> bool:
@@ -161,8 +167,8 @@ def _arguments_beside(plan: LaunchPlan) -> list[str]:
         args += ["--mmproj", plan.projector]
         args += ["--no-mmproj-offload"] if plan.num_gpu_layers == 0 else []
     if plan.draft_num_predict and not plan.draft:
-        args += ["--spec-type", "ngram-map-k", "--spec-ngram-map-k-size-n", str(_NUM_ALIKE)]
-        args += ["--spec-ngram-map-k-size-m", str(plan.draft_num_predict)]
+        args += ["--spec-type", "ngram-simple", "--spec-ngram-simple-size-n", str(_num_alike(plan))]
+        args += ["--spec-ngram-simple-size-m", str(plan.draft_num_predict)]
     elif plan.draft_num_predict:
         args += ["--spec-type", "draft-simple", "--spec-draft-model", plan.draft]
         args += ["--spec-draft-n-max", str(plan.draft_num_predict)]
