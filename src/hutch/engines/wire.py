@@ -9,12 +9,14 @@ from hutch.core.chat import (
     Form,
     GenerateRequest,
     Image,
+    JsonObject,
     Message,
     Sampling,
     TokenLogprob,
     ToolCall,
     Usage,
 )
+from hutch.prompt.schema import ANY_OBJECT
 
 # Ollama's defaults, said in full because the engine's own differ.
 ENGINE_DEFAULTS = Sampling(
@@ -36,7 +38,7 @@ ENGINE_DEFAULTS = Sampling(
 _LEAST_LOGPROB = -104.0
 
 # llguidance lets any white space stand between the signs of JSON, and a small model may write nothing else to the end of
-# its answer. So JSON is written in one line, as OpenAI's is.
+# its answer. So JSON is written in one line, as OpenAI's is. Where llama.cpp parses the answer, its own grammar has little space too.
 _IN_A_LINE: Mapping[str, Any] = {
     "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 }
@@ -63,10 +65,8 @@ def chat_body(messages: Sequence[Message], request: GenerateRequest, sampling: S
             body["tool_choice"] = request.tool_choice
     if isinstance(request.response_format, Form):
         body["grammar"] = request.response_format.grammar
-    elif request.response_format == "json":
-        body["response_format"] = {"type": "json_object"}
     elif request.response_format is not None:
-        schema = {**_IN_A_LINE, **request.response_format}
+        schema = _schema(request.response_format)
         body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
     return body
 
@@ -92,8 +92,7 @@ def completion_body(
     if isinstance(request.response_format, Form):
         body["grammar"] = request.response_format.grammar
     elif request.response_format is not None:
-        schema = {"type": "object"} if request.response_format == "json" else request.response_format
-        body["json_schema"] = {**_IN_A_LINE, **schema}
+        body["json_schema"] = _schema(request.response_format)
     return body
 
 
@@ -155,6 +154,10 @@ def with_pictures(body: Mapping[str, Any], images: Sequence[Image], mark: str, m
         "multimodal_data": [image.base64 for image in images],
     }
     return {**body, "prompt": prompt}
+
+
+def _schema(asked: str | JsonObject) -> JsonDict:
+    return {**_IN_A_LINE, **(ANY_OBJECT if isinstance(asked, str) else asked)}
 
 
 def _sampling(sampling: Sampling) -> JsonDict:

@@ -1,7 +1,7 @@
 """JSON Schemas that answers and arguments are to follow, as engines take them.
 
 An object that does not say otherwise may have any other fields, and a small model makes them up until its tokens are
-spent: so objects are closed, as in Ollama. And `oneOf` counts as `anyOf`, for no engine looks whether others would fit too.
+spent: so objects are closed, as in Ollama. Where any object will do, it is nested so deep and no deeper. And `oneOf` counts as `anyOf`, for no engine looks whether others would fit too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,25 @@ _MAPS = ("properties", "patternProperties", "$defs", "definitions")  # of names 
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLES = ("items", "additionalProperties")
 _COMBINING = ("anyOf", "oneOf", "allOf", "$ref")
+_MAX_DEPTH = 32  # as of a schema in a request
+
+
+def _any_object() -> Mapping[str, Any]:
+    """A schema for any object: each level of values has the one below it inside."""
+    scalars = [{"type": kind} for kind in ("string", "number", "boolean", "null")]
+    levels: dict[str, Any] = {"level1": {"anyOf": scalars}}
+    for depth in range(2, _MAX_DEPTH + 1):
+        inner = {"$ref": f"#/$defs/level{depth - 1}"}
+        nested = ({"type": "array", "items": inner}, {"type": "object", "additionalProperties": inner})
+        levels[f"level{depth}"] = {"anyOf": [*scalars, *nested]}
+    return {
+        "type": "object",
+        "additionalProperties": {"$ref": f"#/$defs/level{_MAX_DEPTH}"},
+        "$defs": levels,
+    }
+
+
+ANY_OBJECT = _any_object()
 
 
 def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,15 +17,19 @@ _EMAIL = re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@(?:[\w-]++\.)+[^\W\d_](?:-*+[^\W
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")
 _GROUP = re.compile(r"[ -]?([A-Za-z0-9]+)")
 _DIGITS = re.compile(r"(?<![0-9A-Za-z])[0-9]++(?![A-Za-z])")
-_PHONE = re.compile(
-    r"(?<![\w.,/+-])"
-    r"(?:\+\d{1,3}|00\d{1,3}|\(0?\d{1,5}\)|0\d{1,5}|\d{3}(?=[ .-]\d{3}[ .-]\d{4}(?!\d)))"
-    r"(?:[ ./()-]{0,3}+\d++){1,6}+(?!\w)"
-)
-_DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}")
+_PHONE_LEAD = r"(?:\+\d{1,3}|00\d{1,3}|\(0?\d{1,5}\)|0\d{1,5}|\d{3}(?=[ .-]\d{3}[ .-]\d{4}(?!\d)))"
+_PHONE_BEGINS = re.compile(_PHONE_LEAD)
+_PHONE_BEGINS_A_WORD = re.compile(rf"(?<![\w.,/+-]){_PHONE_LEAD}")
+_PHONE_GROUP = re.compile(r"([ ./()-]{0,3}+)(\d{1,15}+)(?!\w)")
+_BETWEEN_PHONES = re.compile(r"[ ,;./-]{0,3}+")
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"
+_DATE = re.compile(rf"(?:\d{{4}}([./-]){_DAY}\1{_DAY}|{_DAY}([./-]){_DAY}\2(?:\d{{4}}|\d\d))(?![./-]?\d)")
+_TIME_OR_AMOUNT = re.compile(r"\d{1,2}:\d\d(?!\d)|\d+,\d\d(?!\d)")
 _IBAN_CHARS = range(15, 35)  # from Norway's to the longest that the standard allows
 _CARD_DIGITS = range(13, 20)
-_PHONE_DIGITS = range(7, 16)  # E.164 has at most 15
+_LEAST_PHONE_DIGITS, _MOST_PHONE_DIGITS = 7, 15  # the latter by E.164
+_MOST_PHONE_GROUPS = 6  # behind what it begins with
+_LEAST_CARD_GROUP = 4  # digits, but for the last
 _FREE = re.compile(rb"\0+")
 _WORDS = re.compile(
     r"[^\s!-/:-@[-`{-~](?:.*[^\s!-/:-@[-`{-~])?", re.DOTALL
@@ -45,10 +49,14 @@ class Finding:
 
 def by_rules(text: str, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """What these rules find, in the text's order. Where two meet, the one with more to go by has it."""
-    return _apart(
-        text,
-        (Finding(rule, start, end) for rule in RULES if rule in rules for start, end in _FINDERS[rule](text)),
-    )
+    left, found = text, []
+    for rule in (each for each in RULES if each in rules):
+        new = [Finding(rule, start, end) for start, end in _FINDERS[rule](left)]
+        left = _replaced(
+            left, new, lambda each: "\n" * (each.end - each.start)
+        )  # no rule reaches across those
+        found += new
+    return tuple(sorted(found, key=lambda each: each.start))
 
 
 def by_names(text: str, named: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
@@ -76,9 +84,13 @@ def together(text: str, first: Iterable[Finding], second: Iterable[Finding]) -> 
 
 def without(text: str, findings: Iterable[Finding]) -> str:
     """The text with each finding's kind in its place: `[EMAIL]`."""
+    return _replaced(text, findings, lambda finding: f"[{finding.kind.upper()}]")
+
+
+def _replaced(text: str, findings: Iterable[Finding], by: Callable[[Finding], str]) -> str:
     pieces, at = [], 0
     for finding in findings:
-        pieces += [text[at : finding.start], f"[{finding.kind.upper()}]"]
+        pieces += [text[at : finding.start], by(finding)]
         at = finding.end
     return "".join([*pieces, text[at:]])
 
@@ -140,6 +152,8 @@ def _card_from(text: str, groups: Sequence[tuple[int, int]], first: int) -> int 
     while last < len(groups) and len(digits) + groups[last][1] - groups[last][0] < _CARD_DIGITS.stop:
         if last > first and text[groups[last - 1][1] : groups[last][0]] not in (" ", "-"):
             break
+        if last > first and groups[last - 1][1] - groups[last - 1][0] < _LEAST_CARD_GROUP:
+            break
         digits += text[slice(*groups[last])]
         if len(digits) in _CARD_DIGITS and digits[0] in _CARD_BEGINNINGS and _is_luhn(digits):
             found = last
@@ -154,10 +168,40 @@ def _is_luhn(digits: str) -> bool:
 
 
 def _phones(text: str) -> Iterator[tuple[int, int]]:
-    for found in _PHONE.finditer(text):
-        num_digits = sum(each.isdigit() for each in found[0])
-        if num_digits in _PHONE_DIGITS and not _DATE.match(found[0]):
-            yield found.span()
+    at = 0
+    while found := _PHONE_BEGINS_A_WORD.search(text, at):
+        start, at = found.span()
+        while end := _phone_end(text, start):
+            yield start, end
+            between = _BETWEEN_PHONES.match(text, end)
+            start, at = between.end() if between else end, end
+
+
+def _phone_end(text: str, start: int, *, is_alone: bool = False) -> int | None:
+    """Where a number that begins here ends: as late as it can, but before what is something else once it may end.
+
+    `is_alone`: no other number is looked for behind it.
+    """
+    lead = _PHONE_BEGINS.match(text, start)
+    if lead is None or _DATE.match(text, start):
+        return None
+    num_digits, end = sum(map(str.isdigit, lead[0])), lead.end()
+    for _ in range(_MOST_PHONE_GROUPS):
+        group = _PHONE_GROUP.match(text, end)
+        if group is None or num_digits + len(group[2]) > _MOST_PHONE_DIGITS:
+            break
+        may_end = num_digits >= _LEAST_PHONE_DIGITS and end > lead.end()
+        if may_end and _is_apart(text, group, is_alone=is_alone):
+            break
+        num_digits, end = num_digits + len(group[2]), group.end()
+    return end if end > lead.end() and num_digits >= _LEAST_PHONE_DIGITS else None
+
+
+def _is_apart(text: str, group: re.Match[str], *, is_alone: bool) -> bool:
+    """Whether digits behind a telephone number are a date, a time, an amount, in brackets, or the next number."""
+    at = group.start(2)
+    is_other = "(" in group[1] or _DATE.match(text, at) or _TIME_OR_AMOUNT.match(text, at)
+    return bool(is_other) or (not is_alone and _phone_end(text, at, is_alone=True) is not None)
 
 
 _FINDERS: Mapping[Rule, Callable[[str], Iterator[tuple[int, int]]]] = {

@@ -1,12 +1,15 @@
 """Requests into a worker's JSON, its events into chunks."""
 
+import json
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 
 from hutch.core.chat import Chunk, Form, GenerateRequest, Message, Sampling, TokenLogprob, ToolCall, Usage
 from hutch.core.names import ModelName
 from hutch.engines.wire import ENGINE_DEFAULTS, chat_body, chat_chunk, completion_body, completion_chunk
+from hutch.prompt.schema import ANY_OBJECT
 
 TINY = ModelName.parse("tiny")
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -73,6 +76,27 @@ def test_what_is_empty_is_not_said(sampling: Sampling) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"a": 1, "b": [true, null, {"c": "d"}]}', None),
+        ("{}", None),
+        ('"a"', 0),
+        ("[1]", 0),
+        ('{"a": \n', 6),
+        ('{"a":1', 5),
+        ('{"a": ' + 31 * "[" + "1" + 31 * "]" + "}", None),
+        ('{"a": ' + 40 * "[", 6 + 31),
+        (40 * '{"a": ', 32 * 6),
+    ],
+)
+def test_json_mode_gives_an_object_in_a_line_that_is_not_nested_for_ever(text: str, kept: int | None) -> None:
+    schema = completion(response_format="json")["json_schema"]
+    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_json_schema(json.dumps(schema)))
+    assert matcher.try_consume_tokens(list(text.encode())) == (len(text) if kept is None else kept)
+    assert matcher.is_accepting() == (kept is None)
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"top_logprobs": 0}, {"logprobs": True, "top_logprobs": 1}),
@@ -86,7 +110,15 @@ def test_what_is_empty_is_not_said(sampling: Sampling) -> None:
         ({"tool_choice": "required"}, {}),
         ({"think": True}, {"chat_template_kwargs": {"enable_thinking": True}}),
         ({"think": False}, {"chat_template_kwargs": {"enable_thinking": False}}),
-        ({"response_format": "json"}, {"response_format": {"type": "json_object"}}),
+        (
+            {"response_format": "json"},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {**IN_A_LINE, **ANY_OBJECT}},
+                }
+            },
+        ),
         (
             {"response_format": SCHEMA},
             {"response_format": {"type": "json_schema", "json_schema": {"schema": IN_A_LINE | SCHEMA}}},
@@ -103,7 +135,7 @@ def test_a_chat_request_becomes_a_body(fields: dict[str, Any], said: dict[str, A
     [
         ({"top_logprobs": 0}, {"n_probs": 1}),
         ({"top_logprobs": 5}, {"n_probs": 5}),
-        ({"response_format": "json"}, {"json_schema": IN_A_LINE | {"type": "object"}}),
+        ({"response_format": "json"}, {"json_schema": {**IN_A_LINE, **ANY_OBJECT}}),
         ({"response_format": SCHEMA}, {"json_schema": IN_A_LINE | SCHEMA}),
         ({"response_format": FORM}, {"grammar": "start: /a/"}),
         ({"think": False}, {}),
