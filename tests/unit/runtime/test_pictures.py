@@ -36,12 +36,33 @@ def webp() -> bytes:
 def test_only_what_the_engine_cannot_read_is_converted() -> None:
     async def scenario() -> None:
         plain = (user("hi"),)
-        assert await readable(plain) is plain
-        [message] = await readable((Message("user", "", images=(RED, image(webp(), "image/webp"))),))
+        assert await readable(plain, "llama.cpp") is plain
+        shown = (Message("user", "", images=(RED, image(webp(), "image/webp"))),)
+        [message] = await readable(shown, "llama.cpp")
         assert message.images[0] == RED
         made = message.images[1]
         assert made.media_type == "image/png"
         assert Pillow.open(io.BytesIO(base64.b64decode(made.base64))).size == (5, 7)
+
+    run(scenario())
+
+
+def test_for_onnx_every_image_is_made_plain_and_no_larger_than_is_seen() -> None:
+    async def scenario() -> None:
+        jpeg, large = io.BytesIO(), io.BytesIO()
+        Pillow.new("CMYK", (5, 7)).save(jpeg, "JPEG")
+        Pillow.new("L", (4096, 2048)).save(large, "PNG")
+        shown = (
+            Message("user", "", images=(RED, image(jpeg.getvalue(), "image/jpeg"))),
+            Message("user", "", images=(image(large.getvalue()),)),
+        )
+        made = [each for message in await readable(shown, "onnx") for each in message.images]
+        opened = [Pillow.open(io.BytesIO(base64.b64decode(each.base64))) for each in made]
+        assert [(each.format, each.mode) for each in opened] == [("PNG", "RGB")] * 3
+        assert [each.size for each in opened] == [(8, 8), (5, 7), (2896, 1448)]
+        broken = Message("user", "", images=(image(jpeg.getvalue()[:300], "image/jpeg"),))
+        with pytest.raises(BadInput, match="image 3 is damaged"):
+            await readable((shown[0], broken), "onnx")
 
     run(scenario())
 
@@ -57,7 +78,7 @@ def test_only_what_the_engine_cannot_read_is_converted() -> None:
 def test_an_image_that_would_harm_is_refused(bad: Image) -> None:
     async def scenario() -> None:
         with pytest.raises(BadInput):
-            await readable((Message("user", "", images=(bad,)),))
+            await readable((Message("user", "", images=(bad,)),), "llama.cpp")
 
     run(scenario())
 

@@ -117,7 +117,7 @@ def _open_ours(wanted: Wanted, make_options: Callable[[], ort.SessionOptions]) -
 
 def _open_genai(wanted: Wanted) -> Opened:
     opened = genai.open_model(wanted.folder, wanted.providers, wanted.num_thread, wanted.size)
-    decoder = genai.GenAIDecoder(opened.model, wanted.size)
+    decoder = genai.GenAIDecoder(opened.model, wanted.size, rewinds=not wanted.config.other_parts)
     decoder.is_reproducible = company.reads_alike(decoder)
     decoder.free(0)
     return Opened(decoder, GENAI, genai.version(), opened.provider, opened.fallbacks)
