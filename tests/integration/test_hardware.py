@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import many_parts, picture_files, plain_decoder
+from tests import plain_decoder
 from tests.conftest import Server, clean_environment, free_port
 from tests.onnx_files import byte_tokenizer, write_llama, write_tokenizer
 
@@ -33,17 +32,14 @@ def hutch(home: Path, *words: str, **variables: str) -> "subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with `ours`, which Hutch's own runner takes, `other` and `parts`, which it does not, and `picky`, which wants an NPU first."""
+    """A home with `ours`, which Hutch's own runner takes, `other`, which it does not, and `picky`, which wants an NPU first."""
     home = tmp_path_factory.mktemp("home")
     ours = write_llama(home / "ours")
     other = plain_decoder.write(home / "other", byte_tokenizer().get_vocab_size())
-    parts = many_parts.write(home / "parts", byte_tokenizer().get_vocab_size())
-    for folder in (other, parts):
-        write_tokenizer(folder)
+    write_tokenizer(other)
     for name, lines in (
         ("ours", f"FROM {ours}"),
         ("other", f"FROM {other}"),
-        ("parts", f"FROM {parts}"),
         ("picky", f"FROM {ours}\nPARAMETER hardware coreml:npu,cpu"),
     ):
         (home / "Modelfile").write_text(lines + "\n")
@@ -152,20 +148,6 @@ def test_options_that_mean_nothing_in_onnx_are_logged_by_name(
     status, told = ask(server, "ours", num_predict=2, use_mmap=False, main_gpu=0)  # no reload: it is served
     assert status == 200, told
     assert "these mean nothing: main_gpu, use_mmap\n" in log.read_text()
-
-
-def test_a_model_of_several_graphs_writes_on_genai_and_sees_nothing_yet(onnx_server: Server) -> None:
-    hardware = load(onnx_server, "parts")
-    assert (hardware["runner"], hardware["provider"]) == ("onnxruntime-genai", "cpu")
-    assert hardware["reason"] == "it has parts beside its decoder: embedding, vision"
-    alike = [
-        ask(onnx_server, name, num_predict=8, temperature=0)[1]["response"] for name in ("parts", "other")
-    ]
-    assert alike[0] == alike[1] != ""  # the same weights, in one graph
-    message = {"role": "user", "content": "ab", "images": [b64encode(picture_files.png()).decode()]}
-    status, told = onnx_server.post("/api/chat", {"model": "parts", "messages": [message], "stream": False})
-    assert (status, told["code"]) == (400, "bad_input")
-    assert "does not support vision" in told["error"]
 
 
 def test_a_setting_forces_a_runner_and_both_say_the_same(

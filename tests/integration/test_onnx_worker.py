@@ -220,6 +220,7 @@ def test_it_tells_about_itself(worker: Started) -> None:
         (b'{"prompt": NaN}', "no JSON"),
         (b'{"prompt": "x", "n_predict": "y"}', "n_predict"),
         (b'{"prompt": ""}', "no tokens"),
+        (b'{"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}}', "cannot see images"),
         (b'{"prompt": [99999999]}', "no token 99999999"),
         (b'{"prompt": "\\ud800"}', ""),
         (b'{"prompt": "x", "id_slot": 3}', "no slot 3"),

@@ -3,7 +3,31 @@
 from typing import Protocol
 
 
-class Facts(Protocol):
+class Kind(Protocol):
+    """What a model was made for."""
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether the model turns texts into vectors, and does not write."""
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
+
+    @property
+    def is_reranker(self) -> bool:
+        """Whether it scores how well a document answers a query, and makes no vectors."""
+
+    @property
+    def can_embed(self) -> bool:
+        """Whether it can turn texts into vectors, made for it or not."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether it understands images by itself, without a projector."""
+
+
+class Facts(Kind, Protocol):
     """The facts of a model. `GGUF` and `OnnxModel` have them."""
 
     @property
@@ -21,22 +45,6 @@ class Facts(Protocol):
     @property
     def block_count(self) -> int | None:
         """The number of layers."""
-
-    @property
-    def is_embedding(self) -> bool:
-        """Whether the model turns texts into vectors, and does not write."""
-
-    @property
-    def is_encoder(self) -> bool:
-        """Whether it sees a text as a whole and keeps nothing of it: it has no key-value cache."""
-
-    @property
-    def is_reranker(self) -> bool:
-        """Whether it scores how well a document answers a query, and makes no vectors."""
-
-    @property
-    def can_embed(self) -> bool:
-        """Whether it can turn texts into vectors, made for it or not."""
 
     @property
     def chat_template(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from hutch.core.errors import FormatError
 from hutch.formats import bounded_json, folder_names
 from hutch.formats.gguf_source import shown
+from hutch.formats.image_words import WORDS, ImageWords
 
 NAME = "genai_config.json"
 MAX_LAYERS = 512
@@ -22,6 +23,7 @@ _MAX_COUNT = 1 << 24
 _MAX_TEXT_CHARS = 4096
 _MAX_EOS = 64
 _DECODER = "decoder"
+_VISION = "vision"
 _HINT = "The model was made wrongly, or made to do harm. Get it from another source."
 _FILE_KEY = re.compile(r".*(file|filename|path|dir|folder|library)")
 _NAME_KEYS = (
@@ -86,6 +88,11 @@ class GenAIConfig:
     filenames: tuple[str, ...]
     search: Mapping[str, Any]
     providers: tuple[str, ...] = ()  # that the decoder was made for, in GenAI's words; none: the CPU
+
+    @property
+    def image_words(self) -> ImageWords | None:
+        """What stands for images in prompts; None where the model sees none."""
+        return WORDS.get(self.type) if _VISION in self.other_parts else None
 
 
 def read(path: Path) -> GenAIConfig:

@@ -65,6 +65,7 @@ class GGUF:
     data_start: int = 0
     fim: tuple[str, str, str] | None = None  # the tokens before prefix, suffix and middle
     can_embed: bool = True  # of a model that was not made for it, the mean over the tokens is taken
+    sees: bool = False  # it takes a projector to
     kv_element_bytes: int | None = None  # whoever loads the file chooses
 
     @property

@@ -57,6 +57,7 @@ class OnnxModel:
     kv_element_bytes: int | None
     pooling: PoolingConfig | None = None  # of an encoder
     own_runner_problem: str = ""  # why Hutch's own runner cannot run it
+    sees: bool = False  # images
 
     @property
     def architecture(self) -> str:
@@ -166,6 +167,7 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         graphs=graphs,
         kv_element_bytes=kv_element_bytes,
         own_runner_problem=onnx_runner.problem(config, graphs) if config else "",
+        sees=config is not None and config.image_words is not None,
     )
 
 

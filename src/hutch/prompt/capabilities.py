@@ -17,7 +17,7 @@ def capabilities(
     if facts.is_embedding:
         return ("embedding",)
     found = ["completion"]
-    if has_projector:
+    if has_projector or facts.sees:
         found.append("vision")
     own = facts.chat_template
     if _calls(own) or (template is not None and template.has_tools):

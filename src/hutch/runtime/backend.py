@@ -169,8 +169,8 @@ class LocalBackend:
     async def _told(self, request: GenerateRequest, loaded: LoadedModel, who: Principal) -> Sequence[Message]:
         """The whole conversation, with what the model knows of its documents."""
         messages: Sequence[Message] = conversation(request, loaded.voice.model)
-        if loaded.voice.model.projectors:  # else they are refused, unopened
-            messages = await readable(messages)
+        if loaded.voice.model.projectors or loaded.voice.facts.sees:  # else they are refused, unopened
+            messages = await readable(messages, loaded.plan.engine)
         if request.messages is None or (knowledge := loaded.voice.knowledge) is None:
             return messages
         limits = loaded.plan.num_ctx, len(request.context)

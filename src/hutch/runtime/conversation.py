@@ -124,7 +124,9 @@ def job_for(request: GenerateRequest, voice: Voice, messages: Sequence[Message])
     if "thinking" in can:
         request = replace(request, think=_level(request.think, voice))
         if isinstance(request.response_format, Form):  # which no engine keeps off the thoughts
-            return Job(RENDER_PATH, render_body(messages, request.think), key, thoughts=_THINK)
+            images, mark, said = _marked(messages)
+            body = render_body([replace(each, images=()) for each in said], request.think)
+            return Job(RENDER_PATH, body, key, images, mark, thoughts=_THINK)
     if request.tools or "thinking" in can or any(message.images for message in messages):
         marks = Marks(_THINK) if request.think else None
         body = chat_body(messages, request, sampling_of(request, voice.model))
@@ -167,6 +169,10 @@ def text_job(request: GenerateRequest, voice: Voice, rendered: str, marks: Marks
 
 def rendered_job(request: GenerateRequest, voice: Voice, text: str, job: Job) -> Job:
     """The second call, with what the engine made of the conversation in the first."""
+    return replace(_after(request, voice, text, job), images=job.images, mark=job.mark)
+
+
+def _after(request: GenerateRequest, voice: Voice, text: str, job: Job) -> Job:
     if job.thoughts is None:
         return text_job(request, voice, text, job.marks)
     if request.think is False and not text.rstrip().endswith(job.thoughts[0]):

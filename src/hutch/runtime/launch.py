@@ -44,7 +44,7 @@ def launch_plan(
     options = asked.over(split_options(model.parameters)[1])
     num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
     num_ctx = -(-num_ctx // _NUM_CTX_STEP) * _NUM_CTX_STEP
-    if model.projectors:
+    if model.projectors or facts.sees:
         num_ctx = max(num_ctx, _MIN_VISION_NUM_CTX)
     if facts.context_length:
         num_ctx = min(num_ctx, facts.context_length)

@@ -13,6 +13,7 @@ import pytest
 from hutch.core.errors import FormatError
 from hutch.formats import bounded_json, folder_names, genai_config, onnx_model, tokenizer_files
 from hutch.formats.onnx_model import OnnxModel
+from tests import vision_files
 from tests.onnx_files import CHATML, Shape, llama, write_encoder, write_llama
 from tests.onnx_files import genai_config as made_config
 
@@ -87,6 +88,17 @@ def test_the_file_that_says_how_to_pool_is_kept_wherever_it_lies(tmp_path: Path)
     (folder / "odd/config.json").unlink()
     with pytest.raises(FormatError, match=r"odd/config\.json' is missing"):
         read(folder)
+
+
+@pytest.mark.parametrize(("kind", "sees"), [("gemma3", True), ("qwen2_5_vl", True), ("unheard_of", False)])
+def test_a_folder_with_eyes_sees_where_its_kind_is_known(tmp_path: Path, kind: str, sees: bool) -> None:
+    folder = vision_files.write(tmp_path / "m")
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["model"]["type"] = kind
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    found = read(folder)
+    assert found.sees is sees
+    assert {"vision.onnx", "embedding.onnx", "model.onnx", "processor_config.json"} <= set(found.names)
 
 
 def test_an_encoders_graph_may_lie_in_a_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from hutch.formats.gguf import GGUF
 from hutch.prompt.capabilities import capabilities
+from tests.unit.runtime.things import onnx_facts
 
 
 def facts(**metadata: object) -> GGUF:
@@ -33,6 +34,11 @@ def facts(**metadata: object) -> GGUF:
 )
 def test_capabilities_are_judged_by_the_file(given: GGUF, found: tuple[str, ...]) -> None:
     assert capabilities(given) == found
+
+
+def test_some_folders_of_onnx_see_by_themselves() -> None:
+    assert "vision" in capabilities(onnx_facts(sees=True))
+    assert "vision" not in capabilities(onnx_facts())
 
 
 def test_a_projector_gives_eyes_to_a_model_that_writes() -> None:

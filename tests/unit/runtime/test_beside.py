@@ -14,7 +14,7 @@ from hutch.runtime import beside
 from hutch.runtime.launch import launch_plan, memory_need_bytes, serves
 from tests import beside_files
 from tests.gguf_files import tiny_model
-from tests.unit.runtime.things import facts, model
+from tests.unit.runtime.things import facts, model, onnx_facts, onnx_model
 
 PLACES: dict[str, Any] = {
     "adapters": (Path("/b/lora"),),
@@ -79,6 +79,9 @@ def test_without_a_draft_model_tokens_are_guessed_where_that_is_asked_for() -> N
 
 def test_pictures_need_room_in_the_context() -> None:
     assert plan(LoadOptions(num_ctx=300), projectors=PLACES["projectors"]).num_ctx == 2048
+    for sees, num_ctx in ((True, 2048), (False, 512)):
+        found = launch_plan(onnx_model(), onnx_facts(sees=sees), LoadOptions(num_ctx=300), Settings())
+        assert found.num_ctx == num_ctx
 
 
 def test_the_files_count_in_memory() -> None:

@@ -10,6 +10,7 @@ from hutch.engines.onnx.answer import Constraint
 from hutch.engines.onnx.chat import Chat
 from hutch.engines.onnx.guidance import Guidance
 from hutch.engines.onnx.requests import Completion
+from hutch.engines.onnx.sight import Sight
 from hutch.engines.onnx.template import ChatTemplate
 from hutch.engines.onnx.text import Tokens
 
@@ -31,6 +32,12 @@ class Facts:
     vocab_size: int
     engine: Mapping[str, Any]
     state_folder: str = ""
+    sight: Sight | None = None
+
+    @property
+    def marker(self) -> str:
+        """What stands for an image in a prompt; "" where the model sees none."""
+        return self.sight.marker if self.sight else ""
 
 
 class Aids:
@@ -65,7 +72,7 @@ class Aids:
     async def _opened_chat(self) -> Chat:
         facts, guidance = self._facts, await self._made_guidance()
         template = await asyncio.to_thread(ChatTemplate, facts.template, facts.template_tokens)
-        return Chat(template, facts.tokens, guidance)
+        return Chat(template, facts.tokens, guidance, facts.marker)
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:

@@ -90,7 +90,8 @@ class Order:
 
     `slot`: where its prefix may be cached, -1: anywhere, and then nothing is reused. `reuse`: the slot's tokens are of the
     same principal. `num_predict`: at most so many tokens, -1: until the context is full. `behind`: an order of the same prompt,
-    which is read for both of them.
+    which is read for both of them. `prepare`: has a row ready for a prompt with images. Such a prompt is read in one step, and
+    nothing of it is reused, because the tokens of an image do not tell which one it is.
     """
 
     prompt: Sequence[int]
@@ -102,6 +103,7 @@ class Order:
     reuse: bool = False
     constraint: Constraint | None = None
     behind: "Order | None" = None
+    prepare: Callable[[int], None] | None = None
 
 
 @dataclass(slots=True)

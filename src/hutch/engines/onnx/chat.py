@@ -19,10 +19,11 @@ from hutch.prompt.answer import Marks, Reader
 class Turn:
     """One turn of the model: its prompt, what its answer is taken apart by, and what that is held to.
 
-    `preserved`: special tokens whose names belong to the answer's text.
+    `images`: in base64, in the order of their markers. `preserved`: special tokens whose names belong to the answer's text.
     """
 
     prompt: str
+    images: tuple[str, ...]
     marks: Marks
     preserved: frozenset[int]
     constraint: Constraint | None
@@ -33,12 +34,13 @@ class Turn:
 
 
 class Chat:
-    """Speaks with one model, by its own template."""
+    """Speaks with one model, by its own template. `marker`: what stands for an image in a prompt; "": the model sees none."""
 
-    def __init__(self, template: ChatTemplate, tokens: Tokens, guidance: Guidance) -> None:
+    def __init__(self, template: ChatTemplate, tokens: Tokens, guidance: Guidance, marker: str = "") -> None:
         self._template = template
         self._tokens = tokens
         self._guidance = guidance
+        self._marker = marker
         self._family = family_of(template.source, lambda name: tokens.id_of(name) is not None)
         self._thinking = thinking_of(template.source)
         self._can = Abilities.of(template.source)
@@ -46,18 +48,18 @@ class Chat:
 
     def prompt(self, body: Mapping[str, Any]) -> str:
         """The prompt for the body of `/apply-template`. Blocks while it renders. Raises BadInput."""
-        return self._prompt(ChatBody.of(body))
+        return self._prompt(ChatBody.of(body, self._marker))
 
     def open(self, body: Mapping[str, Any]) -> Turn:
         """The turn for the body of `/v1/chat/completions`. Blocks while it renders. Raises BadInput."""
-        checked = ChatBody.of(body)
+        checked = ChatBody.of(body, self._marker)
         prompt = self._prompt(checked)
         marks = self._marks(checked)
         names = [*marks.tokens, *(self._family.form.tags if marks.tools else [])]
         preserved = {token for name in names if (token := self._tokens.id_of(name)) in self._tokens.special}
         grammar = self._grammar.write(checked, prompt)
         constraint = self._guidance.lark(grammar) if grammar else None
-        return Turn(prompt, marks, frozenset(preserved), constraint)
+        return Turn(prompt, checked.images, marks, frozenset(preserved), constraint)
 
     def _prompt(self, body: ChatBody) -> str:
         messages = [self._retold(message) for message in body.messages]

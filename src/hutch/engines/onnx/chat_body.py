@@ -18,10 +18,11 @@ class ChatBody:
 
     `choice`: "auto", "required", or the name of the tool that is to be called. `schema`: what the answer is to follow.
     `options`: variables for the template, such as enable_thinking. `opens_answer`: whether the prompt goes on to where the
-    answer begins.
+    answer begins. `images`: in base64, in the order of their markers in the messages.
     """
 
     messages: tuple[Mapping[str, Any], ...]
+    images: tuple[str, ...]
     tools: tuple[JsonDict, ...]
     choice: str
     has_parallel_calls: bool
@@ -30,11 +31,13 @@ class ChatBody:
     opens_answer: bool
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "ChatBody":
-        """Check a body. Raises BadInput that names the field."""
+    def of(cls, body: Mapping[str, Any], marker: str = "") -> "ChatBody":
+        """Check a body. `marker`: what stands for an image; "": the model sees none. Raises BadInput that names the field."""
         tools = _tools(body)
+        images: list[str] = []
         return cls(
-            messages=tuple(_messages(body)),
+            messages=tuple(_messages(body, marker, images)),
+            images=tuple(images),
             tools=tuple(tools),
             choice=_choice(body, [tool["function"]["name"] for tool in tools]),
             has_parallel_calls=bool(body.get("parallel_tool_calls", True)),
@@ -51,32 +54,42 @@ def _options(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: value for name, value in options.items() if name not in _SET_HERE}
 
 
-def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _messages(body: Mapping[str, Any], marker: str, images: list[str]) -> list[Mapping[str, Any]]:
+    """The messages as text with markers; what these stand for is added to `images`."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadInput("messages: a list of messages is needed", param="messages")
-    return [_message(message, index) for index, message in enumerate(messages)]
+    return [_message(message, index, marker, images) for index, message in enumerate(messages)]
 
 
-def _message(message: object, index: int) -> Mapping[str, Any]:
+def _message(message: object, index: int, marker: str, images: list[str]) -> Mapping[str, Any]:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise BadInput(f"messages[{index}]: a message is an object with a role", param="messages")
     content = message.get("content")
     if isinstance(content, list):
-        parts = [each.get("text") if isinstance(each, Mapping) else None for each in content]
-        if not all(isinstance(part, str) for part in parts):
-            raise BadInput(
-                f"messages[{index}]: this model reads text alone",
-                hint="Leave the image out, or use a model that sees.",
-                param="messages",
-            )
-        content = "".join(map(str, parts))
+        content = "".join([_part(part, index, marker, images) for part in content])
     if content is not None and not isinstance(content, str):
         raise BadInput(f"messages[{index}]: content is text", param="messages")
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list) or not all(_is_call(call) for call in calls):
         raise BadInput(f"messages[{index}]: a tool call is an object with a function", param="messages")
     return {**message, "content": content or ""}
+
+
+def _part(part: object, index: int, marker: str, images: list[str]) -> str:
+    said = part if isinstance(part, Mapping) else {}
+    if isinstance(said.get("text"), str):
+        return str(said["text"])
+    address = said.get("image_url")
+    url = address.get("url") if isinstance(address, Mapping) else None
+    if not marker or not isinstance(url, str) or not url.startswith("data:"):
+        raise BadInput(
+            f"messages[{index}]: this model reads text{' and images in base64' * bool(marker)} alone",
+            hint="Leave the image out, or use a model that sees.",
+            param="messages",
+        )
+    images.append(url.partition(",")[2])
+    return marker
 
 
 def _is_call(call: object) -> bool:

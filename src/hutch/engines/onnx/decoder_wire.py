@@ -115,7 +115,7 @@ class DecoderWire:
     async def _chat_completion(self, body: JsonDict) -> Reply:
         chat = await self._aids.chat()
         turn = await asyncio.to_thread(chat.open, body)
-        asked = Completion.parse(_as_completion(body), (turn.prompt,))
+        asked = Completion.parse(_as_completion(body), (turn.prompt,), turn.images)
         facts = self._facts
         first = await self._order(asked, turn.preserved, turn.constraint)
         choices = [(first, ChatWriter(asked, facts.tokens, turn.reader(), facts.name))]
@@ -143,7 +143,7 @@ class DecoderWire:
                 f"id_slot: there is no slot {asked.slot}; they are 0 to {facts.num_slots - 1}",
                 param="id_slot",
             )
-        prompt = await self._encoded(asked.prompt)
+        prompt, prepare = await self._read(asked)
         if not prompt:
             raise BadInput("prompt: it has no tokens", hint="Send a text.", param="prompt")
         if len(prompt) >= facts.num_ctx:
@@ -160,8 +160,9 @@ class DecoderWire:
             eos=facts.tokens.eos,
             num_predict=asked.num_predict,
             slot=asked.slot,
-            reuse=asked.reuse,
+            reuse=asked.reuse and prepare is None,
             constraint=constraint,
+            prepare=prepare,
         )
 
     def _further(
@@ -186,11 +187,17 @@ class DecoderWire:
             behind=first,
         )
 
-    async def _encoded(self, parts: Sequence[str | int]) -> list[int]:
-        tokens = self._facts.tokens
+    async def _read(self, asked: Completion) -> tuple[Sequence[int], Callable[[int], None] | None]:
+        """The tokens of a prompt, and what has a row ready for them, if they need it."""
+        tokens, sight, parts = self._facts.tokens, self._facts.sight, asked.prompt
+        if asked.images and sight is None:
+            raise BadInput("this model cannot see images", hint="Leave the images out.", param="prompt")
+        if asked.images and sight is not None:
+            prompt = "".join(map(str, parts))  # one text, where there are images
+            return await asyncio.to_thread(sight.see, prompt, asked.images)
         if sum(len(part) for part in parts if isinstance(part, str)) < _LONG:
-            return tokens.encode_mixed(parts)
-        return await asyncio.to_thread(tokens.encode_mixed, parts)
+            return tokens.encode_mixed(parts), None
+        return await asyncio.to_thread(tokens.encode_mixed, parts), None
 
     async def _tokenize(self, body: JsonDict) -> JsonDict:
         content = body.get("content", "")
@@ -238,7 +245,7 @@ class DecoderWire:
         return {
             "default_generation_settings": {"n_ctx": facts.num_ctx},
             "total_slots": facts.num_slots,
-            "media_marker": "",
+            "media_marker": facts.marker,
             "bos_token": facts.template_tokens.get("bos_token", ""),
             "eos_token": facts.template_tokens.get("eos_token", ""),
             "engine": facts.engine,

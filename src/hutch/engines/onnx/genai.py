@@ -55,18 +55,29 @@ class _Row:
 
 
 class GenAIDecoder:
-    """Rows of generators on one model. It has the methods of `session.Decoder` that the batch calls."""
+    """Rows of generators on one model. It has the methods of `session.Decoder` that the batch calls.
+
+    `rewinds`: whether a generator can take tokens back. Of a model of several parts GenAI 0.18 says that it has done so, and
+    keeps them in the cache.
+    """
 
     num_together = 0  # it gives the logits of a step's last token alone
     min_rows = 1  # rows are computed one by one, so they cannot touch each other
 
-    def __init__(self, model: Any, size: Size) -> None:
+    def __init__(self, model: Any, size: Size, *, rewinds: bool = True) -> None:
         self._og = library()
-        self._model = model
+        self.model = model
+        self._rewinds = rewinds
         self.num_rows, self.num_ctx, self.vocab_size, self.token_bytes = size
         self._rows: list[_Row | None] = [None] * size.num_rows
         self._logits = np.zeros((size.num_rows, size.vocab_size), np.float32)
         self.is_reproducible = True
+
+    def look(self, row: int, tensors: Any) -> None:
+        """Have a row ready for a prompt with images, whose tokens are then to be put into it all at once."""
+        generator = self._generator()
+        generator.set_inputs(tensors)
+        self._rows[row] = _Row(generator)
 
     def prefill(self, row: int, ids: Sequence[int], start: int, *, want_logits: bool = True) -> Floats | None:
         """Put tokens into a row at position `start`; the logits [vocab] after the last one if they are wanted."""
@@ -123,22 +134,29 @@ class GenAIDecoder:
         kept = row.tokens[:start]
         if len(kept) < start:
             raise RuntimeError(f"the row holds {len(kept)} tokens, not {start}")
-        try:
-            row.generator.rewind_to(start)
-        except RuntimeError:  # a model with a state that cannot be taken back reads them anew
+        if not (self._rewinds and _is_rewound(row.generator, start)):  # it reads them anew
             row = self._rows[index] = _Row(self._generator())
             row.generator.append_tokens(np.asarray(kept, np.int32))
         row.tokens = kept
         return row
 
     def _generator(self) -> Any:
-        params = self._og.GeneratorParams(self._model)
+        params = self._og.GeneratorParams(self.model)
         params.set_search_options(max_length=self.num_ctx, do_sample=False, batch_size=1)
-        return self._og.Generator(self._model, params)
+        return self._og.Generator(self.model, params)
 
     def _last_logits(self, generator: Any) -> Floats:
         logits: Floats = generator.get_logits().reshape(-1, self.vocab_size)[-1]
         return logits
+
+
+def _is_rewound(generator: Any, start: int) -> bool:
+    """Take a generator back to its first tokens. A model with a state that cannot be taken back does not do it."""
+    try:
+        generator.rewind_to(start)
+    except RuntimeError:
+        return False
+    return True
 
 
 def open_model(folder: Path, plan: Sequence[str], num_thread: int, size: Size) -> Opened:

@@ -12,9 +12,12 @@ from hutch.engines.onnx.batch import Batcher
 from hutch.engines.onnx.decoder_wire import DecoderWire
 from hutch.engines.onnx.encoder import Encoder
 from hutch.engines.onnx.encoder_wire import EncoderWire
+from hutch.engines.onnx.genai import GenAIDecoder
+from hutch.engines.onnx.sight import Sight
 from hutch.engines.onnx.text import Tokens
 from hutch.engines.protocol import LaunchPlan
 from hutch.formats import genai_config, tokenizer_files
+from hutch.formats.genai_config import GenAIConfig
 
 
 async def load(plan: LaunchPlan) -> DecoderWire | EncoderWire:
@@ -76,5 +79,13 @@ def _open(folder: Path, plan: LaunchPlan) -> tuple[runner.Session, Facts]:
         vocab_size=opened.decoder.vocab_size,
         engine=opened.report,
         state_folder=plan.state_folder,
+        sight=_sight(opened.decoder, config, tokens),
     )
     return opened.decoder, facts
+
+
+def _sight(decoder: runner.Session, config: GenAIConfig, tokens: Tokens) -> Sight | None:
+    """What makes the model see, if it does."""
+    if config.image_words is None or not isinstance(decoder, GenAIDecoder):
+        return None
+    return Sight(decoder, config.image_words, tokens.bos)

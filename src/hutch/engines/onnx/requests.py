@@ -40,10 +40,16 @@ class Completion:
     reuse: bool = False
     num_choices: int = 1
     further_slots: tuple[int, ...] = ()  # of all choices but the first
+    images: tuple[str, ...] = ()  # PNG in base64, for where the model's marker stands in the prompt
 
     @classmethod
-    def parse(cls, body: Mapping[str, Any], prompt: tuple[str | int, ...] | None = None) -> "Completion":
-        """Read a body; `prompt`, where one was rendered from messages. Raises BadInput, which names the field."""
+    def parse(
+        cls,
+        body: Mapping[str, Any],
+        prompt: tuple[str | int, ...] | None = None,
+        images: tuple[str, ...] = (),
+    ) -> "Completion":
+        """Read a body; `prompt`, where one was rendered from messages, with its images. Raises BadInput, which names the field."""
         if body.get("post_sampling_probs"):
             raise NotBuilt(
                 "post_sampling_probs: only probabilities before sampling are given",
@@ -58,8 +64,10 @@ class Completion:
         if sum(form is not None for form in (schema, grammar, regex)) > 1:
             raise BadInput("only one of json_schema, grammar and regex can be given", param="json_schema")
         slot = _number(body, "id_slot", -1, -1, 1 << 16)
+        said = body.get("prompt")
         return cls(
-            prompt=_prompt(body.get("prompt")) if prompt is None else prompt,
+            prompt=_prompt(said) if prompt is None else prompt,
+            images=_images(said) if prompt is None else images,
             sampling=_sampling(body),
             num_predict=_number(body, "n_predict", -1, -1, _MAX_PREDICT),
             stop=_texts(body, "stop", _MAX_STOPS),
@@ -79,11 +87,20 @@ class Completion:
 def _prompt(said: object) -> tuple[str | int, ...]:
     if isinstance(said, str):
         return (said,)
-    if isinstance(said, dict) and "multimodal_data" in said:
-        raise BadInput("this model cannot see images", hint="Leave the images out.", param="prompt")
+    if isinstance(said, dict):
+        said = said.get("prompt_string")
+        if isinstance(said, str):
+            return (said,)
     if not isinstance(said, list) or not all(isinstance(each, str) or _is_int(each) for each in said):
         raise BadInput("prompt: a text, or a list of texts and token ids, is needed", param="prompt")
     return tuple(said)
+
+
+def _images(said: object) -> tuple[str, ...]:
+    data = said.get("multimodal_data") if isinstance(said, dict) else []
+    if not isinstance(data, list) or not all(isinstance(each, str) for each in data):
+        raise BadInput("multimodal_data: a list of images in base64 is needed", param="prompt")
+    return tuple(data)
 
 
 def _slots(said: object) -> tuple[int, ...]:

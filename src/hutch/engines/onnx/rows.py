@@ -152,8 +152,9 @@ class Rows:
 
     def release(self, row: Row) -> None:
         """The answer has ended; what it put into the row stays there to be reused."""
-        if row.answer is not None and row.answer.order.slot < 0:
-            row.num_held = 0  # it was nobody's slot, so nobody may reuse it
+        order = row.answer.order if row.answer is not None else None
+        if order is not None and (order.slot < 0 or order.prepare is not None):
+            row.num_held = 0  # nobody may reuse it: it was nobody's slot, or other images have these tokens
         row.answer = None
         row.num_reserved = 0
 

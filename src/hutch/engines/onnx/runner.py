@@ -140,7 +140,7 @@ def _for_guesses(
 
 def _open_genai(wanted: Wanted) -> Opened:
     opened = genai.open_model(wanted.folder, wanted.providers, wanted.num_thread, wanted.size)
-    decoder = genai.GenAIDecoder(opened.model, wanted.size)
+    decoder = genai.GenAIDecoder(opened.model, wanted.size, rewinds=not wanted.config.other_parts)
     decoder.is_reproducible = company.reads_alike(decoder)
     decoder.free(0)
     return Opened(decoder, GENAI, genai.version(), opened.provider, opened.fallbacks)

@@ -56,13 +56,18 @@ class Steps:
         index, row = min(reading, key=lambda each: each[1].used if by_age else each[1].num_left)
         answer = row.answer
         assert answer is not None  # noqa: S101  it is among the busy ones
-        num = self._pace.chunk(
-            row.num_left, len(answer.tokens) - answer.num_cached, len(busy) - len(reading), len(busy)
-        )
+        prepare = answer.order.prepare
+        num, learn = row.num_left, _ignored
+        if prepare is None:
+            num_new = len(answer.tokens) - answer.num_cached
+            num = self._pace.chunk(num, num_new, len(busy) - len(reading), len(busy))
+            learn = self._pace.prefilled
         if not num:
             return
         is_last = num == row.num_left
-        with self._failing([row]), self._timed(self._pace.prefilled, num):
+        with self._failing([row]), self._timed(learn, num):
+            if prepare is not None:
+                prepare(index)
             ids = row.tokens[row.num_held : row.num_held + num]
             logits = self._decoder.prefill(index, ids, row.num_held, want_logits=is_last)
             row.hold(row.num_held + num)
@@ -143,3 +148,7 @@ class Steps:
         began_s = time.perf_counter()
         yield
         tell(number, time.perf_counter() - began_s)
+
+
+def _ignored(num_tokens: int, took_s: float) -> None:  # noqa: ARG001
+    """A prompt with images was read, which tells nothing of what text takes."""

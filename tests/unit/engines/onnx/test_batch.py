@@ -76,6 +76,23 @@ def test_what_an_answer_said_is_reused_too() -> None:
     run(scenario())
 
 
+def test_a_prompt_with_images_is_read_at_once_and_nothing_of_it_is_kept() -> None:
+    async def scenario() -> None:
+        decoder = Counting()
+        prepared: list[int] = []
+        async with batch(decoder, max_chunk=4) as asker:
+            prompt = list(range(20))
+            for _ in range(2):  # of the same slot: these tokens may have come of another image
+                told = asker.ask(prompt, 4, slot=2, reuse=True, prepare=prepared.append)
+                await told.done.wait()
+                assert told.tokens == continuation(prompt, 4)
+                assert told.end.timings.num_cached == 0
+            assert [call for call in decoder.calls if call[0] == "prefill"] == [("prefill", 2, 20)] * 2
+            assert prepared == [2, 2]
+
+    run(scenario())
+
+
 def test_nothing_is_kept_of_a_request_without_a_slot() -> None:
     async def scenario() -> None:
         async with batch(Counting(num_rows=1)) as asker:

@@ -53,6 +53,12 @@ def test_what_is_null_is_not_given() -> None:
     assert (asked.num_predict, asked.stop) == (-1, ())
 
 
+def test_a_prompt_may_come_with_images() -> None:
+    asked = Completion.parse({"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}})
+    assert (asked.prompt, asked.images) == (("x",), ("aGk=",))
+    assert Completion.parse({"prompt": "unread"}, ("y",), ("aGk=",)).images == ("aGk=",)
+
+
 def test_nothing_is_reused_without_a_slot() -> None:
     assert not Completion.parse({"prompt": "x", "cache_prompt": True}).reuse
 
@@ -64,7 +70,8 @@ def test_nothing_is_reused_without_a_slot() -> None:
         ({"prompt": 5}, "prompt"),
         ({"prompt": [True]}, "prompt"),
         ({"prompt": [["x"]]}, "prompt"),
-        ({"prompt": {"prompt_string": "x", "multimodal_data": ["aGk="]}}, "images"),
+        ({"prompt": {"prompt_string": "x", "multimodal_data": [5]}}, "multimodal_data"),
+        ({"prompt": {"multimodal_data": ["aGk="]}}, "prompt"),
         ({"prompt": "x", "n_predict": "many"}, "n_predict"),
         ({"prompt": "x", "n_predict": -2}, "n_predict"),
         ({"prompt": "x", "n_probs": 101}, "n_probs"),
