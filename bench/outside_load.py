@@ -51,22 +51,31 @@ def main() -> int:
     parser.add_argument("--busy", type=int, default=2, help="how many busy processes")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    settings = [args.set] if args.against is None else [args.set, args.against]
-    with contextlib.ExitStack() as until:
-        servers = [
-            until.enter_context(_serving(args.models, dict(each.split("=", 1) for each in said)))
-            for said in settings
-        ]
-        for server in servers:
-            server.load(args.model)
-            _asked(server, args.model)  # warm
-        rounds = [[_round(server, args.model, args.busy) for server in servers] for _ in range(args.rounds)]
-    for said, pairs in zip(settings, zip(*rounds, strict=True), strict=True):
+    said_of = [args.set] if args.against is None else [args.set, args.against]
+    settings = [dict(each.split("=", 1) for each in said) for said in said_of]
+    found = measured(args.models, args.model, settings, num_busy=args.busy, num_rounds=args.rounds)
+    for said, pairs in zip(said_of, found, strict=True):
         print(f"{' '.join(said) or 'as it comes'}: {_told(pairs)}")
-    if len(settings) == 2:
-        costs = [median(one.quiet[each] / other.quiet[each] for one, other in rounds) for each in (0, 1)]
+    if len(found) == 2:
+        costs = [
+            median(one.quiet[each] / other.quiet[each] for one, other in zip(*found, strict=True))
+            for each in (0, 1)
+        ]
         print(f"the first on a quiet machine: prefill {costs[0]:.3f}, decode {costs[1]:.3f} of the second")
-    return 0 if kept([first for first, *_ in rounds]) >= TARGET else 1
+    return 0 if kept(found[0]) >= TARGET else 1
+
+
+def measured(
+    models: Path, model: str, settings: Sequence[Mapping[str, str]], *, num_busy: int, num_rounds: int
+) -> list[tuple[Pair, ...]]:
+    """The rounds of each server, which are asked in turns."""
+    with contextlib.ExitStack() as until:
+        servers = [until.enter_context(_serving(models, each)) for each in settings]
+        for server in servers:
+            server.load(model)
+            _asked(server, model)  # warm
+        rounds = [[_round(server, model, num_busy) for server in servers] for _ in range(num_rounds)]
+    return list(zip(*rounds, strict=True))
 
 
 def kept(pairs: Sequence[Pair]) -> float:

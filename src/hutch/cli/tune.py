@@ -38,6 +38,8 @@ def tune(args: argparse.Namespace) -> int:
         return 0
     for name, each in found:
         plain.out(_told(name, each))
+    if not found:
+        plain.err("no GGUF model that writes text was tuned")
     return 0
 
 
@@ -67,7 +69,7 @@ def _told(name: str, found: Found) -> str:
     what = f"{said}: {finding.gain:.2f} times as fast as by default" if said else "best as it is by default"
     if not found.is_new:
         return f"{name} is already tuned: {what} (--force measures anew)"
-    more = "" if found.is_whole else "; there was no time for everything: --seconds gives more"
+    more = "" if finding.is_whole else "; there was no time for everything: --seconds gives more"
     return f"{name}: {what}{more}"
 
 
@@ -76,7 +78,7 @@ def _json(name: str, found: Found) -> dict[str, Any]:
     return {
         "model": name,
         "already": not found.is_new,
-        "complete": found.is_whole,
+        "complete": finding.is_whole,
         "values": finding.values.said,
         "gain": finding.gain,
         "conditions": dict(finding.conditions),

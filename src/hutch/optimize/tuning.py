@@ -30,7 +30,6 @@ from hutch.runtime.tuned import DEFAULTS, Finding, Values
 from hutch.runtime.worker import SocketFolder, Worker, with_endpoint
 from hutch.store.store import ModelStore
 
-BUDGET_S = 120.0
 _ROUNDS, _LEAST_ROUNDS = 5, 3
 _MIN_GAIN = 1.03  # two workers that are alike differ by up to 3 % in the median of five rounds
 _NUM_CTX = 2048
@@ -38,6 +37,7 @@ _PROMPT_TOKENS, _NEW_TOKENS = 512, 32  # at most; fewer where they would take lo
 _TURNS = 80  # of so many a measurement consists, about; one of 1.5 s, of two minutes
 _FOR_TRIALS = 0.85  # of the time; the rest is for the last look at all that was changed
 _LEAST_SIZES = 64, 8
+_FIRST_S = 60.0  # until the first answer, which does not count as time of the measurement
 _STEP_S = 0.25  # a batch that takes longer would keep others waiting
 _LARGE_BATCHES = (1024, 2048)
 _SMALL_UBATCHES = (256, 128)
@@ -81,7 +81,6 @@ class Found(NamedTuple):
     finding: Finding
     trials: tuple[Trial, ...] = ()
     is_new: bool = True
-    is_whole: bool = True  # whether there was time for everything
 
 
 def questions(plan: LaunchPlan, facts: GGUF, num_processors: int, pace: Pace) -> list[list[Values]]:
@@ -120,7 +119,6 @@ async def tune(
 ) -> Found:
     """Measure a model, unless that was done under the same conditions, and keep what was found. Raises HutchError."""
     settings = config.load()
-    deadline = time.monotonic() + budget_s
     planned = await planning.planned(
         store, name, terms.NONE, LoadOptions(), settings=settings, inventory=Inventory()
     )
@@ -128,7 +126,7 @@ async def tune(
     if plan.engine != "llama.cpp" or not isinstance(facts, GGUF) or facts.is_embedding:
         raise BadInput(f"{name.short} has nothing to tune", hint="GGUF models that write text have.")
     path, now = tuned.place(places.tuned(), facts), tuned.conditions(plan)
-    if not force and (known := _known(path, now)):
+    if not force and (known := _known(path, now)) and known.is_whole:
         return Found(known, is_new=False)
     plan = replace(plan, num_ctx=min(plan.num_ctx, _NUM_CTX), num_slots=1)
     need_bytes, (free_bytes, _) = 2 * memory_need_bytes(plan, facts, planned.files), machine.memory_bytes()
@@ -140,19 +138,19 @@ async def tune(
     said = said_of_tuned(planned.model, LoadOptions(), settings)
     sockets = SocketFolder()
     try:
-        search = _Search(plan, facts, sockets, deadline, budget_s)
+        search = _Search(plan, facts, sockets, budget_s)
         values, gain, trials, is_whole = await search.run(said, name, tell)
     except TimeoutError as error:
         raise EngineFailed(
-            f"{name.short} does not answer a short question within {budget_s:g} s",
-            hint="Give it more time with --seconds.",
+            f"{name.short} does not answer a short question in time",
+            hint="Give it more with --seconds, or try when less is going on.",
         ) from error
     finally:
         sockets.close()
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    finding = Finding(now, values, name.short, round(gain, 3), at)
+    finding = Finding(now, values, name.short, round(gain, 3), is_whole, at)
     tuned.keep(path, finding)
-    return Found(finding, trials, is_whole=is_whole)
+    return Found(finding, trials)
 
 
 def _known(path: Path, now: tuned.Conditions) -> Finding | None:
@@ -165,13 +163,11 @@ def _known(path: Path, now: tuned.Conditions) -> Finding | None:
 class _Search:
     """The trials of one model, until all is answered or the time is over."""
 
-    def __init__(
-        self, plan: LaunchPlan, facts: GGUF, sockets: SocketFolder, deadline: float, budget_s: float
-    ) -> None:
+    def __init__(self, plan: LaunchPlan, facts: GGUF, sockets: SocketFolder, budget_s: float) -> None:
         self._plan = plan
         self._facts = facts
         self._sockets = sockets
-        self._deadline = deadline
+        self._deadline = 0.0  # from the first answer on
         self._budget_s = budget_s
         self._sizes = _LEAST_SIZES
         self._tokens: list[int] = []
@@ -182,8 +178,9 @@ class _Search:
         """The best values, how much faster they are than the defaults, what was tried, and whether that was everything."""
         status = f"tuning {name.short}"
         tell(Progress(status))
-        async with self._within(1.0), self._launched(DEFAULTS) as worker:
+        async with asyncio.timeout(max(_FIRST_S, self._budget_s)), self._launched(DEFAULTS) as worker:
             pace = await self._pace(worker)
+        self._deadline = time.monotonic() + self._budget_s
         self._sizes = sizes(pace, self._budget_s / _TURNS)
         asked = questions(self._plan, self._facts, len(machine.processors()), pace)
         asked = [[each for each in question if said.isdisjoint(each.said)] for question in asked]
@@ -201,10 +198,10 @@ class _Search:
             better = [trial for trial in found if trial.is_better]
             values = max(better, key=lambda trial: trial.gain).values if better else values
         tell(Progress(status, total=total, completed=total - 1))
-        whole = await self._tried(DEFAULTS, values, 1.0) if values != DEFAULTS else None
+        whole = await self._tried(DEFAULTS, values, 1.0) if values != DEFAULTS else Trial(DEFAULTS, ())
         tell(Progress(status, total=total, completed=total))
         if whole is None or not whole.is_better:
-            return DEFAULTS, 1.0, tuple(trials), is_whole
+            return DEFAULTS, 1.0, tuple(trials), is_whole and whole is not None
         return values, whole.gain, tuple(trials), is_whole
 
     async def _tried(self, values: Values, changed: Values, share: float) -> Trial | None:
@@ -232,7 +229,7 @@ class _Search:
         """A worker with these values that has answered once."""
         plan = with_tuned(self._plan, values, frozenset())
         worker = Worker(with_endpoint(plan, self._sockets.next_endpoint()), places.log_file("tune"))
-        await worker.start(self._budget_s)
+        await worker.start(max(_FIRST_S, self._budget_s))
         try:
             if not self._tokens:
                 text = "\n\n".join(texts.built_in())

@@ -49,12 +49,16 @@ DEFAULTS = Values()
 
 
 class Finding(NamedTuple):
-    """What was found for `model` under these conditions. `gain`: how many times as fast it is as by default."""
+    """What was found for `model` under these conditions. `gain`: how many times as fast it is as by default.
+
+    `is_whole`: whether there was time to try everything.
+    """
 
     conditions: Conditions
     values: Values
     model: str
     gain: float
+    is_whole: bool
     at: str
 
 
@@ -201,6 +205,7 @@ def _finding(told: Mapping[str, Any]) -> Finding:
         raise ValueError("num_ubatch")
     if not isinstance(found.conditions, dict):
         raise TypeError("conditions")
-    if not (isinstance(found.model, str) and isinstance(found.at, str) and isinstance(found.gain, float)):
+    is_told = isinstance(found.model, str) and isinstance(found.at, str)
+    if not (is_told and isinstance(found.gain, float) and isinstance(found.is_whole, bool)):
         raise TypeError("a finding")
     return found

@@ -94,7 +94,7 @@ class Scripted(tuning._Search):
     """A search whose workers have paces that are made up."""
 
     def __init__(self, pace_of: Callable[[Values], Pace]) -> None:
-        super().__init__(PLAN, FACTS, None, asyncio.get_running_loop().time() + 60, 60)  # type: ignore[arg-type]
+        super().__init__(PLAN, FACTS, None, 60)  # type: ignore[arg-type]
         self._pace_of = pace_of
 
     def _launched(self, values: Values) -> Any:

@@ -29,7 +29,12 @@ def plan(values: Values = DEFAULTS, asked: LoadOptions | None = None, **settings
 
 def finding(values: Values = VALUES, /, **conditions: Any) -> Finding:
     return Finding(
-        {**tuned.conditions(plan()), **conditions}, values, "tiny:latest", 1.25, "2026-01-01T00:00:00+00:00"
+        {**tuned.conditions(plan()), **conditions},
+        values,
+        "tiny:latest",
+        1.25,
+        True,
+        "2026-01-01T00:00:00+00:00",
     )
 
 
@@ -117,7 +122,7 @@ def test_each_engine_has_its_finding_and_a_new_one_replaces_the_old(
     binary = tmp_path / "llama-server"
     binary.write_bytes(b"x")
     built = replace(plan(), binary=str(binary))
-    tuned.keep(path, Finding(tuned.conditions(built), others, "tiny:latest", 1.1, "2026"))
+    tuned.keep(path, Finding(tuned.conditions(built), others, "tiny:latest", 1.1, True, "2026"))
     assert Tunings(tmp_path).values("tiny", built, facts()) == others
     monkeypatch.setattr(machine, "num_cores", lambda: 64)
     assert Tunings(tmp_path).values("tiny", built, facts()) == DEFAULTS
@@ -150,6 +155,7 @@ def told(**changes: Any) -> str:
         told(conditions=[]),
         told(model=3),
         told(gain="much"),
+        told(is_whole=1),
         told(more=1),
         "x" * (300 << 10),
     ],
