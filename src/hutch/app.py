@@ -17,6 +17,7 @@ from hutch.runtime.ledger import Ledger
 from hutch.runtime.meaning import Meaning
 from hutch.runtime.scheduler import Scheduler
 from hutch.runtime.terms import TermsTable
+from hutch.runtime.tuned import Tunings
 from hutch.runtime.worker import SocketFolder
 from hutch.security import sealing_key
 from hutch.security.authn import Authenticator, Keys, Open, Watched, Welcome
@@ -53,6 +54,7 @@ def build(settings: Settings, address: places.Address) -> App:
     inventory, terms, counters, ledger = Inventory(), TermsTable(), Counters(), Ledger()
     scheduler = Scheduler(store, settings, sockets, inventory, terms, listener=counters.heard, ledger=ledger)
     scheduler.keeping = Keeping(places.kept_states(), settings.max_kv_disk, partial(_secret, settings))
+    scheduler.tunings = Tunings(places.tuned())
     local = LocalBackend(scheduler, Meaning(store, settings.knowledge_model), settings.load_timeout)
     backend = MeasuredBackend(
         AdmittingBackend(local, ledger, terms), counters, lambda name: terms.of(name).variant or name

@@ -22,7 +22,7 @@ from hutch.core.hardware import parse_hardware
 from hutch.core.names import ModelName
 from hutch.core.sizes import whole_size
 
-KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+KvType = Literal["auto", "f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
 def _duration_s(value: object) -> object:
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     ] = ()  # what to run models on, best first; none: what a model was made for, then the CPU
     onnx_runner: Literal["auto", "onnxruntime", "genai", "onnxruntime-genai"] = "auto"
     flash_attention: bool | None = None  # None: where the engine thinks it pays
-    kv_cache_type: KvType = "f16"
+    kv_cache_type: KvType = "auto"  # f16, or q8_0 where memory has no room for it
     origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     auth: Literal["auto", "keys", "none"] = "auto"
     knowledge_model: Annotated[str, BeforeValidator(_model_name)] = (
@@ -146,9 +146,9 @@ class Settings(BaseSettings):
 
     @property
     def cache_type(self) -> KvType:
-        """What llama.cpp keeps contexts in: it has the small types with flash attention alone."""
-        has_small = self.flash_attention is not False
-        return self.kv_cache_type if has_small or self.kv_cache_type in ("f32", "f16", "bf16") else "f16"
+        """What llama.cpp keeps contexts in where there is room: it has the small types with flash attention alone."""
+        has_type = self.flash_attention is not False or self.kv_cache_type in ("f32", "f16", "bf16")
+        return self.kv_cache_type if has_type and self.kv_cache_type != "auto" else "f16"
 
     @classmethod
     def settings_customise_sources(

@@ -106,6 +106,11 @@ def engines() -> Path:
     return home() / "engines"
 
 
+def tuned() -> Path:
+    """The folder of what `hutch tune` found."""
+    return home() / "tuned"
+
+
 def build_environment(*programs: Path) -> dict[str, str]:
     """The environment for building an engine, with these folders of programs before the others."""
     path = os.pathsep.join((*map(str, programs), os.environ.get("PATH") or os.defpath))

@@ -62,7 +62,7 @@ def test_what_one_user_left_in_a_slot_serves_no_other(fresh: Server) -> None:
 def test_both_engines_tell_the_same_of_a_loaded_model(fresh: Server) -> None:
     usage(fresh, "Be brief.", "Hello")
     row = running(fresh)[MODEL]
-    assert set(row) - {"hardware"} == {
+    assert set(row) - {"hardware", "kv_cache_type"} == {
         *("name", "model", "size", "digest", "details", "expires_at", "size_vram", "context_length"),
         *("engine", "pid", "socket", "state", "slots", "busy", "queued"),
     }

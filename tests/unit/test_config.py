@@ -28,7 +28,7 @@ def test_without_a_word_everything_has_its_default() -> None:
     settings = config.load()
     assert (settings.keep_alive, settings.load_timeout, settings.max_queue) == (300.0, 300.0, 512)
     assert (settings.num_parallel, settings.context_length, settings.num_gpu) == (0, 0, -1)
-    assert (settings.kv_cache_type, settings.origins, settings.auth) == ("f16", (), "auto")
+    assert (settings.kv_cache_type, settings.origins, settings.auth) == ("auto", (), "auto")
 
 
 def test_each_place_hides_the_ones_below_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,6 +323,12 @@ def _named(field: str, text: str) -> ModelName:
 
 def _running(row: Running) -> JsonDict:
     model = row.model
+    more = {
+        "kv_cache_type": row.kv_cache_type,
+        "less": list(row.less),
+        "tuned": dict(row.tuned or {}),
+        "hardware": dict(row.hardware) if row.hardware else None,
+    }
     return {
         "name": model.name.short,
         "model": model.name.short,
@@ -339,4 +345,4 @@ def _running(row: Running) -> JsonDict:
         "slots": row.num_slots,
         "busy": row.busy_slots,
         "queued": row.queued,
-    } | ({"hardware": dict(row.hardware)} if row.hardware else {})
+    } | {name: value for name, value in more.items() if value}

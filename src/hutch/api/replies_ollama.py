@@ -120,6 +120,9 @@ class _LoadedModel(_Model):
     slots: int
     busy: int
     queued: int
+    kv_cache_type: NotRequired[str]
+    less: NotRequired[list[str]]
+    tuned: NotRequired[JsonDict]
     hardware: NotRequired[JsonDict]
 
 

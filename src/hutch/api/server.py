@@ -151,7 +151,7 @@ def serve(address: Address, idle_exit_s: float | None = None) -> None:
     """Serve until told to stop, or until for `idle_exit_s` nobody was being answered and nothing was loaded."""
     settings = config.load()
     _configure_logging(is_debug=settings.debug)
-    if settings.cache_type != settings.kv_cache_type:
+    if settings.kv_cache_type not in ("auto", settings.cache_type):
         _log.warning(
             "kv_cache_type %s needs flash attention, which is off: contexts are kept in %s",
             *(settings.kv_cache_type, settings.cache_type),

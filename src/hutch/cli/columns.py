@@ -1,6 +1,6 @@
 """Tables of plain text, and sizes and times for people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 _GAP = "    "
@@ -15,6 +15,13 @@ def lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows with their columns aligned, and no spaces at the ends."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def named(values: Mapping[str, object]) -> str:
+    """Values with their names: `num_thread 2, repack off`."""
+    words: Mapping[object, str] = {True: "on", False: "off"}
+    told = ((name, words[value] if isinstance(value, bool) else value) for name, value in values.items())
+    return ", ".join(f"{name} {value}" for name, value in told)
 
 
 def human_size(size_bytes: int) -> str:

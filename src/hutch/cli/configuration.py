@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 from hutch import config, places
 from hutch.cli import columns, plain
 from hutch.core.durations import format_duration
+from hutch.core.errors import HutchError
+from hutch.runtime.launch import layers_on_gpu
+from hutch.runtime.tuned import Kept, kept
+from hutch.store import installed
 
 _CLOUD = "Hutch asks no cloud"
 _AGENT = "Hutch has no agent"
@@ -54,6 +58,7 @@ class Unheeded(NamedTuple):
 def show(args: argparse.Namespace) -> None:
     """`hutch config show`: what a server started from here would go by, and what commands go by."""
     settings, here, unheeded = [*_settings()], [*_here()], [*_unheeded()]
+    tuned = [*_tuned()]
     if args.json:
         told: Mapping[str, Sequence[Known | Unheeded]] = {
             "settings": settings,
@@ -61,12 +66,35 @@ def show(args: argparse.Namespace) -> None:
             "without_effect": unheeded,
         }
         lists = {name: [row._asdict() for row in rows] for name, rows in told.items()}
+        lists["tuned"] = [{"model": model} | values for model, values in tuned]
         print(json.dumps({"file": str(config.file())} | lists, indent=2))
         return
     rows = [(row.name, _text(row.value), row.source) for row in (*settings, *here)]
     plain.out(columns.table(("SETTING", "VALUE", "FROM"), rows))
+    if tuned:
+        rows_of_tuned = [(model, columns.named(values) or "as by default") for model, values in tuned]
+        plain.out("\n" + columns.table(("TUNED", "WHERE NOTHING ELSE IS SAID"), rows_of_tuned))
     if unheeded:
         plain.out("\n" + columns.table(("WITHOUT EFFECT", "BECAUSE"), unheeded))
+
+
+def tuned_models() -> list[Kept]:
+    """What `hutch tune` found for models, as a server started from here would use it. Raises HutchError, and OSError."""
+    settings = config.load()
+    binary = installed.binary_in_use(places.engines(), settings.llama_server)
+    num_gpu = layers_on_gpu(settings.hardware, settings.num_gpu)
+    return list(kept(places.tuned(), binary, num_gpu, settings.cache_type))
+
+
+def _tuned() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The models that are launched as they were tuned, and with what."""
+    try:
+        models = tuned_models()
+    except (HutchError, OSError):
+        return  # an engine that is gone, of which doctor tells
+    for each in models:
+        if each.finding:
+            yield each.model, each.finding.values.said
 
 
 def _settings() -> Iterator[Known]:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import hutch
 from hutch import config, places
-from hutch.cli import columns, plain, side
+from hutch.cli import columns, configuration, plain, side
 from hutch.core.errors import FormatError, HutchError, Unreachable
 from hutch.runtime import keeping, machine
 from hutch.security import sealing_key
@@ -155,6 +155,21 @@ def _kept() -> Iterator[Check]:
         )
 
 
+def _tuned() -> Iterator[Check]:
+    """Whether what `hutch tune` found is for this machine and the engine in use."""
+    try:
+        found = configuration.tuned_models()
+    except (HutchError, OSError):
+        return  # which was told
+    stale = [each for each in found if each.finding is None]
+    for each in stale:
+        step = f"hutch tune {each.model}" if each.model else "Remove the file, and run hutch tune."
+        yield Check("tuning", "warn", f"{each.model} {each.problem}".strip(), step)
+    if not stale:
+        told = f"{len(found)} tuned for this machine" if found else "no model is tuned for this machine"
+        yield Check("tuning", "ok", told, "" if found else "hutch tune")
+
+
 def _server() -> Iterator[Check]:
     address = places.server_address()
     if not address.is_loopback and address.host in ("", "0.0.0.0", "::"):  # noqa: S104
@@ -255,6 +270,7 @@ _LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _server,
     _models,
     _kept,
+    _tuned,
     _processor,
     _memory,
 )

@@ -145,4 +145,18 @@ TOP = Command(
     (flag("--once", help="print it once"), flag("--json", help="print the API's own JSON, once")),
 )
 
-MANAGEMENT = (INIT, MODELS, DEPLOY, METRICS, KEYS, TOP)
+TUNE = Command(
+    "tune",
+    "hutch.cli.tune:tune",
+    "Measure how models run best on this machine, and use it from then on",
+    (
+        arg("model", metavar="MODEL", nargs="?", help="name of a model (default: all that write text)"),
+        arg(
+            "--seconds", type=float, default=120.0, metavar="N", help="the longest it may take (default: 120)"
+        ),
+        flag("--force", help="measure again what is tuned already"),
+        flag("--json", help="print values and figures as JSON"),
+    ),
+)
+
+MANAGEMENT = (INIT, MODELS, DEPLOY, METRICS, KEYS, TOP, TUNE)

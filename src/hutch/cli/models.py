@@ -59,6 +59,10 @@ def ps(args: argparse.Namespace) -> None:
     for model in models:
         for step in (model.get("hardware") or {}).get("fallbacks", ()):
             plain.out(f"{model['name']} does not run on {step['provider']}: {step['reason']}")
+        if values := model.get("tuned"):
+            plain.out(f"{model['name']} is tuned: {columns.named(values)}")
+        if less := model.get("less"):
+            plain.out(f"{model['name']} has {', '.join(less)}: memory has no room for more")
 
 
 def stop(args: argparse.Namespace) -> None:

@@ -48,6 +48,9 @@ class Running:
     hardware: Mapping[str, Any] | None = (
         None  # of an ONNX model: what runs it, and what was stepped down from
     )
+    kv_cache_type: str = ""  # of a GGUF model: how the engine keeps contexts
+    tuned: Mapping[str, Any] | None = None  # what was launched as `hutch tune` found it best
+    less: tuple[str, ...] = ()  # what it got less of, because memory had no room
 
 
 class Backend(Protocol):

@@ -76,6 +76,8 @@ def _serve(plan: LaunchPlan) -> object:
     params.cache_type_k = params.cache_type_v = getattr(
         engine.ggml_type, f"GGML_TYPE_{plan.kv_cache_type.upper()}"
     )
+    if plan.repack is not None:
+        params.no_extra_bufts = not plan.repack
     params.embedding = True  # llama.cpp still generates with this on, at the same speed
     params.ctx_shift = plan.context_shift
     if plan.mean_pooling:
@@ -144,8 +146,8 @@ def _arguments(plan: LaunchPlan) -> list[str]:
         args += ["-ngl", str(plan.num_gpu_layers)]
     if plan.main_gpu is not None:
         args += ["--split-mode", "none", "--main-gpu", str(plan.main_gpu)]
-    if plan.use_mmap is not None:
-        args += ["--mmap" if plan.use_mmap else "--no-mmap"]
+    for name, is_on in (("mmap", plan.use_mmap), ("repack", plan.repack)):
+        args += [] if is_on is None else [f"--{name}" if is_on else f"--no-{name}"]
     if plan.flash_attention is not None:
         args += ["--flash-attn", "on" if plan.flash_attention else "off"]
     args += ["--context-shift" if plan.context_shift else "--no-context-shift"]

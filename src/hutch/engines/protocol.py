@@ -44,6 +44,9 @@ class LaunchPlan:
     main_gpu: int | None = None
     use_mmap: bool | None = None
     flash_attention: bool | None = None
+    repack: bool | None = (
+        None  # weights in the order in which the processor reads them; None: where the engine can
+    )
     kv_cache_type: str = "f16"
     is_whole_context: bool = (
         False  # num_ctx is all that the model was trained for: asking for more changes nothing
@@ -66,6 +69,7 @@ class LaunchPlan:
     runner: str = ""  # which library runs an ONNX folder: onnxruntime or onnxruntime-genai
     is_bert: bool = False  # for the engine onnx: `weights` is the GGUF file of a BERT of floats
     hardware: tuple[str, ...] = ()  # the preference that this plan was made for
+    tuned: tuple[str, ...] = ()  # the fields that are as `hutch tune` found them to be best
     state_folder: str = (
         ""  # where `/slots/N` with save and restore finds files, with a slash at its end; "": nowhere
     )
@@ -85,7 +89,7 @@ class LaunchPlan:
     def loads(cls, line: bytes) -> "LaunchPlan":
         """Read what `dumps` wrote."""
         fields: Mapping[str, Any] = json.loads(line)
-        lists = {name: tuple(fields[name]) for name in ("adapters", "providers", "hardware")}
+        lists = {name: tuple(fields[name]) for name in ("adapters", "providers", "hardware", "tuned")}
         return cls(**{**fields, **lists, "endpoint": Endpoint(**fields["endpoint"])})
 
 

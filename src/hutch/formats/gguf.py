@@ -8,7 +8,7 @@ a file that another process truncates would kill this one.
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from math import prod
@@ -136,16 +136,7 @@ class GGUF:
 
         An upper bound: layers with a sliding window, or with no attention of their own, take less.
         """
-        layers = self.block_count or 0
-        prefix = f"{self.architecture}.attention."
-        heads, kv_heads, keys, values = (
-            _per_layer(self.metadata.get(prefix + name), layers)
-            for name in ("head_count", "head_count_kv", "key_length", "value_length")
-        )
-        head_length = (self.embedding_length or 0) // (max(heads, default=0) or 1) if heads else 0
-        lengths = [head_length] * layers
-        rows = zip(kv_heads or heads, keys or lengths, values or lengths, strict=False)
-        return sum(heads * (key + value) for heads, key, value in rows) * bytes_per_element
+        return sum(heads * (key + value) for heads, key, value in _kv_heads(self)) * bytes_per_element
 
 
 def shown_count(count: int) -> str:
@@ -175,6 +166,25 @@ def read(path: Path) -> GGUF:
 def split_count(facts: GGUF) -> int:
     """Of how many files the model consists. A merged file says 0, and is one."""
     return int(facts.metadata.get("split.count", 1)) or 1
+
+
+def has_kv_in_blocks_of(facts: GGUF, num: int) -> bool:
+    """Whether each key and each value is so many numbers, or a multiple: types of few bits store them in blocks."""
+    lengths = {length for _, *pair in _kv_heads(facts) for length in pair}
+    return bool(lengths) and all(length % num == 0 for length in lengths)
+
+
+def _kv_heads(facts: GGUF) -> Iterable[tuple[int, int, int]]:
+    """Of each layer, the key-value heads, and the numbers in a key and in a value; empty where the file does not tell."""
+    layers = facts.block_count or 0
+    prefix = f"{facts.architecture}.attention."
+    heads, kv_heads, keys, values = (
+        _per_layer(facts.metadata.get(prefix + name), layers)
+        for name in ("head_count", "head_count_kv", "key_length", "value_length")
+    )
+    head_length = (facts.embedding_length or 0) // (max(heads, default=0) or 1) if heads else 0
+    lengths = [head_length] * layers
+    return zip(kv_heads or heads, keys or lengths, values or lengths, strict=False)
 
 
 def _integer(facts: GGUF, name: str) -> int | None:

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -22,6 +21,7 @@ from hutch.engines.protocol import LaunchPlan
 from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
 from hutch.runtime import machine
+from hutch.runtime.engine_build import engine_build
 from hutch.runtime.onnx_launch import RanOn
 from hutch.runtime.slots import Slot, common_prefix_length
 from hutch.security import sealed
@@ -85,11 +85,8 @@ def setting_of(plan: LaunchPlan, ran_on: RanOn | None) -> Mapping[str, object]:
     """All that a state depends on beside the model and the principal."""
     if plan.engine == "onnx":
         engine = f"{ran_on.runner} {ran_on.version} {ran_on.provider}" if ran_on else ""
-    elif plan.binary:
-        info = Path(plan.binary).stat()
-        engine = f"{plan.binary} {info.st_size} {info.st_mtime_ns}"
     else:
-        engine = f"xllamacpp {metadata.version('xllamacpp')}"
+        engine = engine_build(plan.binary)
     names = ("kv_cache_type", "flash_attention", "num_ctx", "num_slots", "context_shift")
     return {"engine": engine, **{name: getattr(plan, name) for name in names}}
 

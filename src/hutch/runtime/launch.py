@@ -14,6 +14,7 @@ from hutch.formats import bert
 from hutch.formats.facts import Facts
 from hutch.formats.gguf import GGUF
 from hutch.runtime import machine
+from hutch.runtime.tuned import Values
 
 _DEFAULT_NUM_CTX = 4096
 _DEFAULT_NUM_PARALLEL = 4
@@ -33,6 +34,7 @@ _LOGIT_BYTES = (
 _OVERHEAD_BYTES = 192 << 20  # the interpreter, the engine's graphs and work buffers: measured 150 to 190 MiB
 _KV_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.0625, "q5_1": 0.75, "q5_0": 0.6875, "q4_1": 0.625}
 _KV_BYTES |= {"q4_0": 0.5625, "iq4_nl": 0.5625}
+WHOLE_KV_TYPES = ("f32", "f16", "bf16")  # which need no flash attention
 _NOT_OF_ONNX = ("num_gpu", "main_gpu", "use_mmap")
 _SETTINGS_NOT_OF_ONNX = ("num_gpu", "kv_cache_type", "flash_attention")
 
@@ -90,6 +92,26 @@ def launch_plan(
         binary=binary,
         ranks=facts.is_reranker,
     )
+
+
+def said_of_tuned(model: Model, asked: LoadOptions, settings: Settings) -> frozenset[str]:
+    """The values that somebody has said, so that tuned ones do not count."""
+    options = asked.over(split_options(model.parameters)[1])
+    said = {
+        "num_thread": options.num_thread or settings.num_thread,
+        "num_batch": options.num_batch,
+        "num_ubatch": options.num_batch,
+        "flash_attention": settings.flash_attention is not None or settings.cache_type not in WHOLE_KV_TYPES,
+    }
+    return frozenset(name for name, value in said.items() if value)
+
+
+def with_tuned(plan: LaunchPlan, values: Values, said: frozenset[str]) -> LaunchPlan:
+    """The plan with tuned values, but for those that somebody has said otherwise."""
+    taken = {name: value for name, value in values.said.items() if name not in said}
+    plan = replace(plan, **taken, tuned=tuple(taken))
+    num_ubatch = -(-min(plan.num_ubatch, plan.num_batch) // plan.num_slots) * plan.num_slots
+    return replace(plan, num_ubatch=num_ubatch, num_batch=max(plan.num_batch, num_ubatch))
 
 
 def max_embedded(num_ctx: int) -> int:
@@ -206,12 +228,17 @@ def serves(plan: LaunchPlan, asked: LoadOptions, usual: LaunchPlan) -> bool:
             and _onnx_threads(asked.num_thread or usual.num_thread) == plan.num_thread
         )
     return (
-        (num_batch is None or max(num_batch, plan.num_ubatch) == plan.num_batch)
+        (num_batch is None or _has_batch(plan, num_batch))
         and is_same(asked.num_gpu, "num_gpu")
         and is_same(asked.main_gpu, "main_gpu")
         and is_same(asked.use_mmap, "use_mmap")
         and is_same(asked.num_thread or None, "num_thread")
     )
+
+
+def _has_batch(plan: LaunchPlan, num_batch: int) -> bool:
+    """Whether a batch of this size, which is computed at once, is the plan's."""
+    return max(num_batch, plan.num_ubatch) == plan.num_batch and "num_ubatch" not in plan.tuned
 
 
 def memory_need_bytes(plan: LaunchPlan, facts: Facts, beside: Sequence[Facts] = ()) -> int:

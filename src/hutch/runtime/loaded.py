@@ -59,6 +59,7 @@ class LoadedModel:
         self.memory_bytes = 0
         self.vram_bytes = 0  # at most, by the plan
         self.usual = plan  # for who asks for no options
+        self.less: tuple[str, ...] = ()  # what memory had no room for, in words
         self.terms = terms.NONE
         self.worker: Worker | None = None
         self.ran_on: RanOn | None = None  # of an ONNX model: what runs it

@@ -35,6 +35,18 @@ def resident_bytes(pid: int) -> int | None:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else None
 
 
+def held_bytes(pid: int) -> int | None:
+    """What a process holds of the memory that does not count as free; None where the system does not say.
+
+    Of the whole machine's memory the pages of files count as free, also those that a process has mapped.
+    """
+    fields = _read(Path(f"/proc/{pid}/statm")).split()
+    if len(fields) < 3:
+        return None
+    num_mapped = 0 if cgroup.limits(_read).memory_bytes else int(fields[2])
+    return (int(fields[1]) - num_mapped) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()

@@ -11,16 +11,19 @@ from hutch.core.chat import LoadOptions
 from hutch.core.errors import BadInput
 from hutch.core.models import Model
 from hutch.core.names import ModelName
+from hutch.core.options import split_options
 from hutch.core.versions import check_requires
 from hutch.engines.protocol import LaunchPlan
 from hutch.formats import headers
 from hutch.formats.gguf import GGUF
 from hutch.formats.onnx_model import OnnxModel
-from hutch.runtime import beside
+from hutch.runtime import beside, tuned
+from hutch.runtime.fitting import Open
 from hutch.runtime.hardware import Inventory, gguf_hardware
-from hutch.runtime.launch import launch_plan
+from hutch.runtime.launch import launch_plan, said_of_tuned, with_tuned
 from hutch.runtime.onnx_launch import OnHardware, onnx_hardware
 from hutch.runtime.terms import Terms
+from hutch.runtime.tuned import Tunings
 from hutch.store import installed
 
 
@@ -47,6 +50,7 @@ class Planned:
     plan: LaunchPlan
     usual: LaunchPlan  # for who asks for nothing
     on_hardware: OnHardware | None
+    undecided: Open
 
 
 async def planned(
@@ -57,6 +61,7 @@ async def planned(
     *,
     settings: Settings,
     inventory: Inventory,
+    tunings: Tunings = tuned.NOTHING,
 ) -> Planned:
     """How a model would be loaded under these terms. Raises HutchError where it cannot be."""
     stamp, options = library.stamp(name), terms.asked(options)
@@ -65,17 +70,28 @@ async def planned(
     facts = await asyncio.to_thread(headers.facts, model)
     files = await asyncio.to_thread(beside.read, model, facts)
     binary = "" if model.files else installed.binary_in_use(places.engines(), settings.llama_server)
-    plan, usual = (
-        terms.applied(launch_plan(model, facts, asked, settings, binary), facts)
-        for asked in (options, terms.asked(LoadOptions()))
-    )
+
+    def launched(asked: LoadOptions) -> LaunchPlan:
+        plan = launch_plan(model, facts, asked, settings, binary)
+        values = tunings.values(name.short, plan, facts)
+        if values.said:
+            plan = with_tuned(plan, values, said_of_tuned(model, asked, settings))
+        return terms.applied(plan, facts)
+
+    plan, usual = launched(options), launched(terms.asked(LoadOptions()))
     if plan.engine == "llama.cpp":
         await gguf_hardware(plan, inventory)
     on_hardware = None
     if isinstance(facts, OnnxModel):
         on_hardware = await onnx_hardware(plan, facts, inventory, settings)
         plan = on_hardware.plan
-    return Planned(stamp, terms, options, model, facts, files, plan, usual, on_hardware)
+    said = options.over(split_options(model.parameters)[1])
+    undecided = Open(
+        num_slots=not (settings.num_parallel or terms.num_slots),
+        kv_cache_type=settings.kv_cache_type == "auto" and settings.flash_attention is not False,
+        num_ctx=said.num_ctx is None and not settings.context_length,
+    )
+    return Planned(stamp, terms, options, model, facts, files, plan, usual, on_hardware, undecided)
 
 
 def check_runs(model: Model) -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from hutch.config import Settings
 from hutch.core.backend import Running, WorkerState
@@ -16,9 +17,9 @@ from hutch.core.events import Listener, LoadFailed, ModelLoaded, unheard
 from hutch.core.names import ModelName
 from hutch.core.options import split_options
 from hutch.engines.protocol import LaunchPlan, engine_name
-from hutch.runtime import keeping, machine, planning
+from hutch.runtime import keeping, machine, planning, room, tuned
 from hutch.runtime.conversation import voice_of
-from hutch.runtime.fitting import what_fits, with_fewer_slots
+from hutch.runtime.fitting import fitted, lessened, what_fits
 from hutch.runtime.hardware import Inventory
 from hutch.runtime.keeping import Keeping, States
 from hutch.runtime.launch import (
@@ -32,7 +33,7 @@ from hutch.runtime.launch import (
 from hutch.runtime.ledger import Ledger
 from hutch.runtime.loaded import LoadedModel
 from hutch.runtime.onnx_launch import OnHardware, RanOn
-from hutch.runtime.placement import Resident, place
+from hutch.runtime.placement import place
 from hutch.runtime.planning import Library, Planned
 from hutch.runtime.residents import Residents
 from hutch.runtime.slots import SlotPool
@@ -42,7 +43,6 @@ from hutch.store import laid_out
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_MODELS = 3
-_RELOAD_BYTES_PER_S = 200e6  # about what a cold load takes; only the order among models matters
 
 
 class Scheduler:
@@ -67,6 +67,7 @@ class Scheduler:
         self._listener = listener
         self._ledger = ledger or Ledger()
         self.keeping = keeping.NOTHING
+        self.tunings = tuned.NOTHING
         self._residents = Residents()
         self._loading = asyncio.Lock()
         self._num_waiting = 0
@@ -175,6 +176,7 @@ class Scheduler:
                         *(self._library, name, self._terms.of(name), options or LoadOptions()),
                         settings=self._settings,
                         inventory=self._inventory,
+                        tunings=self.tunings,
                     )
                 return await self._load(planned, keep_alive_s, waits=waits)
         except (Busy, NotFound):
@@ -186,19 +188,17 @@ class Scheduler:
             self._num_waiting -= 1
 
     async def _load(self, planned: Planned, keep_alive_s: float | None, *, waits: bool) -> LoadedModel:
-        model, facts, files, plan = planned.model, planned.facts, planned.files, planned.plan
-        if (old := self._residents.named(model.name)) is not None:
-            await self._make_way(old)
-        room_bytes = _room_bytes(self.loaded())
-        if not (self._settings.num_parallel or planned.terms.num_slots):
-            plan = with_fewer_slots(plan, facts, files, room_bytes)
-            if plan.num_slots < planned.plan.num_slots:
-                _log.warning(
-                    "%s gets %d of %d slots: memory has no room for more",
-                    *(model.name.short, plan.num_slots, planned.plan.num_slots),
-                )
+        model, facts, files = planned.model, planned.facts, planned.files
+        room_bytes = room.room_bytes(self.loaded())
+        plan = fitted(planned.plan, facts, files, room_bytes, planned.undecided)
         need_bytes = memory_need_bytes(plan, facts, files)
         advice = partial(what_fits, plan, facts, files, room_bytes)
+        room.check(model.name, need_bytes, self.loaded(), advice)
+        less = lessened(planned.plan, plan)
+        if less:
+            _log.warning("%s gets %s: memory has no room for more", model.name.short, ", ".join(less))
+        if (old := self._residents.named(model.name)) is not None:
+            await self._make_way(old)
         await self._make_room(model.name, need_bytes, advice, waits=waits)
         beside_bytes = sum(file.size_bytes for file in files)
         if self._settings.max_vram and plan.num_gpu_layers:
@@ -217,6 +217,9 @@ class Scheduler:
         loaded = LoadedModel(voice, plan, slots, self._sockets, planned.stamp, listener=self._listener)
         loaded.ran_on = _ran_on(plan, planned.on_hardware)
         loaded.memory_bytes, loaded.terms, loaded.usual = need_bytes, planned.terms, planned.usual
+        loaded.less = less
+        if planned.undecided.num_ctx:  # who asks for no context gets the one that there is
+            loaded.usual = replace(planned.usual, num_ctx=plan.num_ctx)
         if plan.num_gpu_layers:
             loaded.vram_bytes = vram_bytes(plan, facts) + beside_bytes
         keep_alive_s = planned.terms.keep_alive_s(keep_alive_s)
@@ -235,6 +238,8 @@ class Scheduler:
             "loaded %s in %.2f s: %d slots of %d tokens",
             *(model.name.short, loaded.load_s, plan.num_slots, plan.num_ctx),
         )
+        if plan.tuned:
+            _log.info("%s has tuned values: %s", model.name.short, _tuned(plan))
         for step in loaded.ran_on.steps_down if loaded.ran_on else ():
             _log.warning("%s does not run on %s: %s", model.name.short, step.wanted, step.reason)
         return loaded
@@ -257,8 +262,8 @@ class Scheduler:
         deadline = time.monotonic() + self._settings.load_timeout
         max_models = self._settings.max_loaded_models or _DEFAULT_MAX_MODELS
         while True:
-            residents = [_resident(loaded) for loaded in self._residents.everyone()]
-            plan = place(need_bytes, residents, *machine.memory_bytes(), max_models)
+            residents = [room.resident(loaded) for loaded in self.loaded()]
+            plan = place(need_bytes, residents, *room.memory_bytes(self.loaded()), max_models)
             if plan.refuse:
                 raise NoRoom(f"cannot load {name.short}: {plan.refuse}", hint=advice())
             if not plan.evict and not plan.wait:
@@ -277,14 +282,6 @@ class Scheduler:
                         f"no room for {name.short}: every loaded model stayed busy",
                         hint="Send it again later.",
                     ) from error
-
-
-def _room_bytes(loaded: Sequence[LoadedModel]) -> int:
-    """What a model could have, if all went that may go."""
-    free_bytes, total_bytes = machine.memory_bytes()
-    return min(
-        total_bytes, free_bytes + sum(each.memory_bytes for each in loaded if not each.terms.is_pinned)
-    )
 
 
 def _states(loaded: LoadedModel, kept_by: Keeping) -> States | None:
@@ -308,17 +305,8 @@ def _log_passed_over(name: ModelName, names: Sequence[str]) -> None:
         _log.warning("%s runs on ONNX Runtime, where these mean nothing: %s", name.short, ", ".join(names))
 
 
-def _resident(loaded: LoadedModel) -> Resident:
-    size_bytes = loaded.voice.facts.size_bytes
-    idle_s = 0.0 if loaded.num_users else time.monotonic() - loaded.idle_since
-    return Resident(
-        loaded.voice.model.name,
-        loaded.memory_bytes,
-        loaded.num_users > 0 or loaded.state is WorkerState.STOPPING,
-        idle_s,
-        size_bytes / _RELOAD_BYTES_PER_S,
-        loaded.terms.is_pinned,
-    )
+def _tuned(plan: LaunchPlan) -> Mapping[str, Any]:
+    return {name: getattr(plan, name) for name in plan.tuned}
 
 
 def _describe(loaded: LoadedModel) -> Running:
@@ -337,4 +325,7 @@ def _describe(loaded: LoadedModel) -> Running:
         memory_bytes=(machine.resident_bytes(pid) if pid else None) or loaded.memory_bytes,
         expires_at=loaded.expires_at,
         hardware=loaded.ran_on.told if loaded.ran_on else None,
+        kv_cache_type="" if loaded.ran_on else loaded.plan.kv_cache_type,
+        less=loaded.less,
+        tuned=_tuned(loaded.plan),
     )

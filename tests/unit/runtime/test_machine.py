@@ -22,6 +22,7 @@ def test_a_process_has_a_size_and_nobody_has_none() -> None:
     assert size_bytes is not None
     assert 4 << 20 < size_bytes < machine.memory_bytes()[1]
     assert machine.resident_bytes(1 << 30) is None
+    assert machine.held_bytes(1 << 30) is None
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> None:
@@ -80,3 +81,11 @@ def test_cores_are_physical_and_within_the_quota(
     pretend(monkeypatch, files | {"/sys/fs/cgroup/cpu.max": quota})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(4)))
     assert machine.num_cores() == cores
+
+
+@pytest.mark.parametrize(("limit", "num_pages"), [("", 70), ("409600", 100)])
+def test_mapped_files_are_held_only_where_a_control_group_counts_them(
+    monkeypatch: pytest.MonkeyPatch, limit: str, num_pages: int
+) -> None:
+    pretend(monkeypatch, {"/proc/7/statm": "500 100 30 1 0 50 0", GROUP + "max": limit})
+    assert machine.held_bytes(7) == num_pages * os.sysconf("SC_PAGE_SIZE")

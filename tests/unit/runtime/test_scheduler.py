@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from hutch.core.models import Details, Model, StoredModel
 from hutch.core.names import ModelName
 from hutch.engines.protocol import Endpoint, LaunchPlan
 from hutch.formats import headers
+from hutch.formats.gguf import GGUF
 from hutch.runtime import loaded as loaded_module
 from hutch.runtime import machine
 from hutch.runtime.keeping import Keeping
@@ -392,24 +394,93 @@ def test_terms_that_change_while_a_load_is_planned_count(
     run(story)
 
 
-@pytest.mark.parametrize(("asked", "gets"), [(0, 2), (2, 2)])
-def test_a_model_gets_no_more_slots_than_memory_holds(
-    tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, asked: int, gets: int
+MIB = 1 << 20
+
+
+def wide_model(tmp_path: Path) -> GGUF:
+    """Put a model on the shelf whose contexts take memory: 2 GiB each in f16."""
+    sizes = {"context_length": 8192, "block_count": 32, "embedding_length": 4096, "attention.head_count": 32}
+    (tmp_path / "model.gguf").write_bytes(tiny_model({f"llama.{name}": it for name, it in sizes.items()}))
+    return headers.header(tmp_path / "model.gguf")
+
+
+def need_bytes(facts: GGUF, num_slots: int, **more: Any) -> int:
+    """What a model of so many slots takes."""
+    sizes = {"num_ctx": 4096, "num_batch": 512, "num_ubatch": 512, "num_thread": 1, "num_gpu": 0} | more
+    return memory_need_bytes(LaunchPlan("", Endpoint(), num_slots=num_slots, **sizes), facts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "room_for", "gets", "less"),
+    [
+        ({}, (3, {}), (2, "f16", 4096), ("2 of 4 slots",)),
+        ({"num_parallel": 2}, (3, {}), (2, "f16", 4096), ()),
+        (
+            {},
+            (1, {"num_ctx": 2560}),
+            (1, "q8_0", 4096),
+            ("1 of 4 slots", "its contexts in q8_0, not f16"),
+        ),
+        ({"kv_cache_type": "f16"}, (1, {"num_ctx": 2560}), (1, "f16", 2048), None),
+        ({"num_parallel": 2, "context_length": 4096}, (1, {"num_ctx": 6144}), (2, "q8_0", 4096), None),
+    ],
+)
+def test_memory_decides_what_nobody_has_said_and_that_is_told(
+    *,
+    tmp_path: Path,
+    run: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    room_for: tuple[int, dict[str, Any]],
+    gets: tuple[int, str, int],
+    less: tuple[str, ...] | None,
 ) -> None:
     async def story(scheduler: Scheduler) -> None:
-        await use(scheduler, SMALL)
-        assert [each.plan.num_slots for each in scheduler.loaded()] == [gets]
-        monkeypatch.setattr(machine, "memory_bytes", lambda: (1 << 20, 1 << 20))
-        with pytest.raises(NoRoom, match=r"0\.0 GiB to give") as refused:
-            await use(scheduler, OTHER)
-        assert refused.value.hint.startswith("No context is small enough")
+        await use(scheduler, SMALL, 60)
+        await use(scheduler, SMALL, 60)  # who asks for nothing has no other one loaded
+        (row,) = scheduler.running()
+        assert len(FakeWorker.alive) == 1
+        assert (row.num_slots, row.kv_cache_type, row.num_ctx) == gets
+        assert less is None or row.less == less
 
-    sizes = {"context_length": 4096, "block_count": 32, "embedding_length": 4096, "attention.head_count": 32}
-    (tmp_path / "model.gguf").write_bytes(tiny_model({f"llama.{name}": it for name, it in sizes.items()}))
-    facts = headers.header(tmp_path / "model.gguf")
-    plan = LaunchPlan(
-        "", Endpoint(), num_ctx=4096, num_slots=3, num_batch=512, num_ubatch=512, num_thread=1, num_gpu=0
-    )
-    room_bytes = memory_need_bytes(plan, facts)
+    facts = wide_model(tmp_path)
+    num_slots, more = room_for
+    room_bytes = need_bytes(facts, num_slots, **more)
     monkeypatch.setattr(machine, "memory_bytes", lambda: (room_bytes, room_bytes))
-    run(story, num_parallel=asked)
+    run(story, **settings)
+
+
+def test_what_cannot_fit_is_refused_before_it_harms_what_runs(
+    tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        await use(scheduler, SMALL, 60)
+        workers = set(FakeWorker.alive)
+        with pytest.raises(NoRoom, match="cannot load small:latest") as refused:
+            await _num_ctx(scheduler, 8192)
+        assert refused.value.hint == "With num_ctx 4096 (7680 with HUTCH_KV_CACHE_TYPE=q8_0) it would fit."
+        monkeypatch.setattr(machine, "memory_bytes", lambda: (MIB, MIB))
+        with pytest.raises(NoRoom, match=r"0\.0 GiB to give"):
+            await use(scheduler, OTHER)
+        assert FakeWorker.alive == workers
+
+    facts = wide_model(tmp_path)
+    room_bytes = need_bytes(facts, 1)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (room_bytes, room_bytes))
+    monkeypatch.setattr(machine, "held_bytes", lambda _pid: 0)
+    run(story, num_parallel=1, kv_cache_type="f16")
+
+
+def test_what_a_loaded_model_was_given_and_has_not_taken_yet_is_not_free(
+    tmp_path: Path, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scheduler: Scheduler) -> None:
+        for name in (SMALL, OTHER):
+            await use(scheduler, name, 60)
+        assert [row.model.name for row in scheduler.running()] == [OTHER]
+
+    facts = wide_model(tmp_path)
+    room_bytes = need_bytes(facts, 1) * 3 // 2
+    monkeypatch.setattr(machine, "memory_bytes", lambda: (room_bytes, room_bytes))
+    monkeypatch.setattr(machine, "held_bytes", lambda _pid: MIB)
+    run(story, num_parallel=1, kv_cache_type="f16", context_length=4096)
