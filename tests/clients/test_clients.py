@@ -50,8 +50,9 @@ You may call these functions, with <tool_call>{"name": …, "arguments": {…}}<
 {{ end }}<|im_start|>assistant
 \"\"\"
 """
+# With the seed 1 it has no thoughts about the sky: the answer's first token is its last.
 THINKS = """FROM smollm2:135m
-PARAMETER seed 1
+PARAMETER seed 2
 PARAMETER num_predict 400
 TEMPLATE \"\"\"{{- range .Messages }}<|im_start|>{{ .Role }}
 {{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}{{ if $.Tools }}{{ range $.Tools }}{{ . }}{{ end }}{{ end }}{{ range .ToolCalls }}<tool_call>{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}</tool_call>{{ end }}<|im_end|>
