@@ -1,6 +1,8 @@
 """The part of docs/benchmarks.md that a run writes. Pure."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.compare import Report
@@ -51,6 +53,12 @@ def part(
         if rows:
             blocks += [f"### {workload.name}", _table(rows, [name for name, _ in workload.figures])]
     return "\n\n".join([*blocks, *_doubts(report)])
+
+
+def shown(argv: Sequence[str]) -> str:
+    """The command as a reader may type it: of paths only the last part, for the others are of one machine."""
+    words = [f"…/{Path(word).name}" if Path(word).is_absolute() else shlex.quote(word) for word in argv]
+    return " ".join(["python -m bench.run", *words])
 
 
 def notes(report: Report) -> list[str]:

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import random
-import shlex
 import shutil
 import sys
 import tempfile
@@ -145,9 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = asyncio.run(compare(fleet, peers, plan))
     if num_idle < arguments.idle:
         print(f"note: RLIMIT_NOFILE leaves room for {num_idle} idle streams, not for {arguments.idle}")
-    return finish(
-        report, about, arguments, shlex.join(["python", "-m", "bench.run", *(argv or sys.argv[1:])])
-    )
+    return finish(report, about, arguments, page.shown(argv or sys.argv[1:]))
 
 
 def finish(report: Report, about: dict[str, Any], arguments: argparse.Namespace, command: str) -> int:

@@ -43,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    ThreadingHTTPServer.request_queue_size = 128  # clients come many at once
     if "--version" in sys.argv:
         print("fake 1")
     else:

@@ -49,6 +49,13 @@ def test_a_part_has_the_machine_the_date_the_verdicts_and_a_table_for_each_workl
     assert "stopped after" in part
 
 
+def test_a_command_is_shown_without_the_places_of_one_machine() -> None:
+    words = ["--home", "/h/o/me", "--only", "short chat", "--server", "u=unix:/s,openai"]
+    assert (
+        page.shown(words) == "python -m bench.run --home …/me --only 'short chat' --server u=unix:/s,openai"
+    )
+
+
 def test_a_page_keeps_what_stands_outside_the_markers() -> None:
     before = f"# Title\n\n{page.BEGIN}\nold\n{page.END}\n\nBy hand.\n"
     once = page.spliced(before, "new\n")
