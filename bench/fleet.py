@@ -84,6 +84,7 @@ class Fleet:
                 serving.url,
                 model=model,
                 pid=serving.process.pid,
+                began_s=serving.began_s,
                 embeds_batches=peer.kind != "yardstick",
             )
 

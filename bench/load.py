@@ -31,6 +31,7 @@ class Server:
     model: str = ""
     key: str = ""
     pid: int = 0  # of its process, where it was started here
+    began_s: float = 0.0  # when that was started
     embeds_batches: bool = True  # else each text is a request of its own
 
     @classmethod

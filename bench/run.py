@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -81,9 +82,8 @@ def parser() -> argparse.ArgumentParser:
 
 def usual_peers(setup: Setup, optimized: str | None) -> list[Peer]:
     """Who takes part where no server was named."""
-    kinds = ["hutch-built"] if setup.home else []
-    kinds.append("hutch")
     has_engine = setup.home or setup.llama_server
+    kinds = ["hutch-built", "hutch"] if has_engine else ["hutch"]
     if setup.ollama or has_engine:
         kinds.append("ollama" if setup.ollama else "yardstick")
     kinds += ["llama-server"] if has_engine else []
@@ -220,4 +220,5 @@ def _peer(text: str) -> Peer:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not before the servers are ended
     sys.exit(main())

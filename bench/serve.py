@@ -36,6 +36,7 @@ class Serving:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    began_s: float  # perf_counter, before its process was there
 
     @property
     def url(self) -> str:
@@ -84,6 +85,7 @@ def hutch(home: Path, models: Path, more: Mapping[str, str]) -> Command:
 @contextmanager
 def running(command: Command, log: Path) -> Iterator[Serving]:
     """Start a server, wait until it answers, and leave none behind."""
+    began_s = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command.argv,
@@ -92,7 +94,7 @@ def running(command: Command, log: Path) -> Iterator[Serving]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    started = Serving(process, command.port, log)
+    started = Serving(process, command.port, log, began_s)
     try:
         _wait_until_it_answers(started, command)
         yield started

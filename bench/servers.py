@@ -25,6 +25,7 @@ LABELS = {
     "foundry": "Foundry Local",
 }
 OF_HUTCH = ("hutch", "hutch-built", "hutch-optimized", "hutch-onnx")
+BUILT = ("hutch-built", "hutch-optimized")
 OF_LLAMA_SERVER = ("yardstick", "llama-server")  # one model in each process
 FOUNDRY_MODEL = "bench-generic-cpu:1"  # Foundry Local knows models by such names only
 NUM_CTX = 4096
@@ -35,7 +36,7 @@ AS_OLLAMA = (
 )
 USUAL = ("-c", "16384", "-np", "4")
 _NOT_ALIKE = ("--host", "--port", "--api-key", "--model", "--slot-save-path")  # each with a value
-_NOT_COPIED = ("models", "blobs", ".locks", "kv", "logs", "keys.json", "*.sock")
+_NOT_COPIED = ("models", "engines", "kv", "logs", "keys.json", "*.sock")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*=.*")
 
 
@@ -118,7 +119,9 @@ def command(setup: Setup, peer: Peer, folder: Path, model: str, flags: Sequence[
     """How to start a server, with a folder for what it writes. `flags` are of a llama-server that it shall be like."""
     if peer.kind in OF_HUTCH:
         home = hutch_home(setup, peer, folder)
-        return hutch(home, setup.models, {"HUTCH_KEEP_ALIVE": "-1", **peer.settings})
+        # By its own path, for what was tuned is of an engine in its place.
+        engine = {"HUTCH_LLAMA_SERVER": str(setup.engine())} if peer.kind in BUILT else {}
+        return hutch(home, setup.models, {"HUTCH_KEEP_ALIVE": "-1", **engine, **peer.settings})
     if peer.kind == "ollama":
         return _ollama(setup, peer, folder)
     if peer.kind == "foundry":
@@ -142,13 +145,11 @@ def command(setup: Setup, peer: Peer, folder: Path, model: str, flags: Sequence[
 
 
 def hutch_home(setup: Setup, peer: Peer, folder: Path) -> Path:
-    """A home in this folder; one that was made before is kept. It has the engine and what was tuned, but no secrets."""
+    """A home in this folder; one that was made before is kept. It has settings and what was tuned, but no secrets."""
     home = folder / "home"
     if home.exists():
         return home
-    if peer.kind in ("hutch-built", "hutch-optimized"):
-        if setup.home is None:
-            raise RuntimeError("no home with a built engine was named")
+    if peer.kind in BUILT and setup.home:
         shutil.copytree(setup.home, home, symlinks=True, ignore=shutil.ignore_patterns(*_NOT_COPIED))
     else:
         home.mkdir(parents=True)

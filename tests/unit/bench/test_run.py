@@ -27,20 +27,20 @@ def test_a_run_measures_writes_and_goes_on_after_a_server_that_fails(
     docs.write_text(f"By hand.\n{page.BEGIN}\n{page.END}\n")
     words = ["--models", str(tmp_path), "--llama-server", str(binary), "--docs", str(docs), "--out", str(out)]
     words += ["--rounds", "1", "--idle", "20", "--server", "yardstick"]
-    words += ["--server", "no engine=hutch-built"]
+    words += ["--server", "none=foundry"]
     for workload in ("short chat", "agent loop", "4 at once", "embeddings", "cold start", "idle streams"):
         words += ["--only", workload]
     assert run.main([*words, "--only", "second turn after a restart"]) == 1  # for one has failed
 
     said = capsys.readouterr().out
-    assert "no home with a built engine was named" in said
-    assert "not measured: no engine, short chat, first token" in said
+    assert "Foundry Local needs" in said
+    assert "error: 8 × short chat, none: Failed: none: Foundry Local needs" in said
     told = json.loads((out / "run.json").read_text())
     figures = {(row["workload"], row["figure"], row["server"]): row["own"] for row in told["figures"]}
     assert figures["idle streams", "streams held", YARDSTICK]["median"] == 20
     assert figures["embeddings", "texts", YARDSTICK]["median"] > 0
-    assert figures["short chat", "first token", "no engine"] is None
-    assert not [error for error in told["errors"] if "no engine" not in error]
+    assert figures["short chat", "first token", "none"] is None
+    assert not [error for error in told["errors"] if ", none: " not in error]
     assert told["versions"]["llama-server"] == "fake 1"
     assert (out / "ratios.png").read_bytes().startswith(b"\x89PNG")
     written = docs.read_text()

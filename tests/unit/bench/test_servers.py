@@ -85,7 +85,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     models, home = tmp_path / "models", tmp_path / "home"
     (models / "blobs").mkdir(parents=True)
     (models / "blobs" / "b").write_text("weights")
-    (home / "engines" / "cpu").mkdir(parents=True)
+    (home / "tuned").mkdir(parents=True)
     (home / "keys.json").touch()
     config = {"model": {"decoder": {"session_options": {}}, "context_length": 9}, "search": {"max_length": 9}}
     (tmp_path / "genai_config.json").write_text(json.dumps(config))
@@ -116,7 +116,8 @@ def test_hutch_gets_a_home_of_its_own_without_secrets(setup: Setup, tmp_path: Pa
     found = command(setup, Peer.parse("hutch-built,HUTCH_NUM_PARALLEL=8"), folder, "m")
     assert found.environment["HUTCH_HOME"] == str(folder / "home")
     assert found.environment["HUTCH_NUM_PARALLEL"] == "8"
-    assert (folder / "home" / "engines" / "cpu").is_dir()
+    assert found.environment["HUTCH_LLAMA_SERVER"] == str(setup.llama_server)
+    assert (folder / "home" / "tuned").is_dir()
     assert not (folder / "home" / "keys.json").exists()
 
 
