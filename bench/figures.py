@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Value = float | None
+LESS_IS_BETTER = ("ms", "s", "MiB", "KiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +15,11 @@ class Turn:
 
     round: int
     workload: str
-    values: dict[str, dict[str, Value]]  # metric → server → figure
+    values: dict[str, dict[str, Value]]  # figure → server → value
     errors: dict[str, list[str]]
-    prompt_tokens: list[int]  # of every request: all the same where the words are single tokens
+    prompt_tokens: dict[str, list[int]]  # of every answer: all the same where the words are single tokens
     tokens: dict[str, list[int]]
+    num_short: dict[str, int]  # answers that ended before they were asked to
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +40,46 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure of one server, and how it stands to the baseline's in the same turns."""
+    """One figure of one server, and how it stands to the base's in the same turns. `times`: how many times better."""
 
     workload: str
-    metric: str
+    figure: str
     unit: str
     server: str
     own: Spread | None
-    ratio: Spread | None
+    times: Spread | None
     difference: Spread | None
 
 
-def pairs(turns: Iterable[Turn], metric: str, server: str, baseline: str) -> list[tuple[float, float]]:
+def pairs(turns: Iterable[Turn], figure: str, server: str, base: str) -> list[tuple[float, float]]:
     """The turns in which both servers have this figure."""
     found = []
     for turn in turns:
-        mine, other = turn.values[metric].get(server), turn.values[metric].get(baseline)
+        mine, other = turn.values[figure].get(server), turn.values[figure].get(base)
         if mine is not None and other is not None:
             found.append((mine, other))
     return found
 
 
-def line(turns: Sequence[Turn], metric: tuple[str, str], server: str, baseline: str) -> Line:
-    """Sum up one metric (name, unit) of one workload's turns for one server."""
-    name, unit = metric
-    both = pairs(turns, name, server, baseline) if server != baseline else []
+def line(turns: Sequence[Turn], figure: tuple[str, str], server: str, base: str) -> Line:
+    """Sum up one figure (name, unit) of one workload's turns for one server."""
+    name, unit = figure
+    both = pairs(turns, name, server, base) if server != base else []
+    better = [(other, mine) if unit in LESS_IS_BETTER else (mine, other) for mine, other in both]
     return Line(
         turns[0].workload,
         name,
         unit,
         server,
         Spread.of(turn.values[name].get(server) for turn in turns),
-        Spread.of(mine / other for mine, other in both if other),
+        Spread.of(above / below for above, below in better if below),
         Spread.of(mine - other for mine, other in both),
     )
 
 
-def table(lines: Sequence[Line], baseline: str) -> str:
+def table(lines: Sequence[Line], base: str) -> str:
     """Set the lines in columns, one row a figure and server."""
-    heading = ("workload", "figure", "server", "median", "min–max", f"ratio to {baseline}", "difference")
+    heading = ("workload", "figure", "server", "median", "min–max", f"times better than {base}", "difference")
     rows = [heading, *(_cells(row) for row in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -87,11 +90,11 @@ def table(lines: Sequence[Line], baseline: str) -> str:
 def _cells(row: Line) -> tuple[str, ...]:
     return (
         row.workload,
-        f"{row.metric}, {row.unit}",
+        f"{row.figure}, {row.unit}",
         row.server,
         f"{row.own.median:.1f}" if row.own else "–",
         f"{row.own.low:.1f}–{row.own.high:.1f}" if row.own else "–",
-        f"{row.ratio.median:.3f} ({row.ratio.low:.3f}–{row.ratio.high:.3f})" if row.ratio else "",
+        f"{row.times.median:.3f} ({row.times.low:.3f}–{row.times.high:.3f})" if row.times else "",
         f"{row.difference.median:+.1f}" if row.difference else "",
     )
 

@@ -28,6 +28,11 @@ class Server:
     dialect: str
     base: str
     socket: str | None = None
+    model: str = ""
+    key: str = ""
+    pid: int = 0  # of its process, where it was started here
+    began_s: float = 0.0  # when that was started
+    embeds_batches: bool = True  # else each text is a request of its own
 
     @classmethod
     def parse(cls, text: str) -> "Server":
@@ -59,13 +64,14 @@ class Sample:
     prompt_tokens: int = 0
     tokens: int = 0
     error: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """What one line of a stream says."""
 
-    has_text: bool = False
+    text: str = ""
     is_end: bool = False
     prompt_tokens: int = 0
     tokens: int = 0
@@ -84,10 +90,10 @@ def refuse_unless_loopback(url: str) -> None:
         raise ValueError(f"{url!r} is not http on this machine's loopback address")
 
 
-def body(dialect: str, model: str, messages: list[dict[str, str]], max_tokens: int) -> bytes:
+def body(server: Server, messages: list[dict[str, str]], max_tokens: int) -> bytes:
     """Serialise a streamed chat request that samples greedily."""
-    asked: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
-    if dialect == "ollama":
+    asked: dict[str, Any] = {"model": server.model, "messages": messages, "stream": True}
+    if server.dialect == "ollama":
         asked["options"] = {"temperature": 0, "num_predict": max_tokens}
     else:
         asked |= {"stream_options": {"include_usage": True}, "temperature": 0, "max_tokens": max_tokens}
@@ -96,56 +102,93 @@ def body(dialect: str, model: str, messages: list[dict[str, str]], max_tokens: i
 
 async def ask(session: aiohttp.ClientSession, server: Server, data: bytes, timeout_s: float) -> Sample:
     """Send one request and read its answer to the end."""
-    arrivals: Arrivals = []
     started_s = time.perf_counter()
-    try:
-        async with (
-            asyncio.timeout(timeout_s),
-            session.post(
-                server.base + PATHS[server.dialect],
-                data=data,
-                headers={"Content-Type": "application/json"},
-                allow_redirects=False,
-            ) as response,
-        ):
-            await _receive(response, arrivals)
-            status = response.status
-    except TimeoutError:
-        return Sample(started_s, time.perf_counter(), error=f"no end within {timeout_s:g} s")
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        return Sample(started_s, time.perf_counter(), error=f"{type(error).__name__}: {error}")
-    if status != 200:
-        text = b"".join(chunk for _, chunk in arrivals)[:200].decode(errors="replace")
-        return Sample(started_s, time.perf_counter(), error=f"{status}: {text}")
+    arrivals, error = await _send(session, server, PATHS[server.dialect], data, timeout_s)
+    if error:
+        return Sample(started_s, time.perf_counter(), error=error)
     return read(server.dialect, started_s, arrivals)
 
 
 async def ask_at_once(server: Server, bodies: list[bytes], timeout_s: float) -> list[Sample]:
     """Send these requests together."""
-    async with aiohttp.ClientSession(
-        connector=server.connector(), timeout=aiohttp.ClientTimeout(), auto_decompress=False
-    ) as session:
+    async with _session(server) as session:
         return await asyncio.gather(*(ask(session, server, data, timeout_s) for data in bodies))
+
+
+async def embed(server: Server, texts: list[str], timeout_s: float) -> Sample:
+    """Have texts made into vectors, which count as the sample's tokens."""
+    async with _session(server) as session:
+        started_s = time.perf_counter()
+        parts = [texts] if server.embeds_batches else [[text] for text in texts]
+        found = await asyncio.gather(*(_embed(session, server, part, timeout_s) for part in parts))
+        ended_s = time.perf_counter()
+    error = next((error for _, error in found if error), "")
+    return Sample(started_s, ended_s, tokens=sum(count for count, _ in found), error=error)
+
+
+async def _embed(
+    session: aiohttp.ClientSession, server: Server, texts: list[str], timeout_s: float
+) -> tuple[int, str]:
+    """How many vectors came, or what was wrong."""
+    path, name = _EMBEDDING[server.dialect]
+    data = json.dumps({"model": server.model, "input": texts}).encode()
+    arrivals, error = await _send(session, server, path, data, timeout_s)
+    if error:
+        return 0, error
+    vectors = (_object(b"".join(chunk for _, chunk in arrivals)) or {}).get(name, [])
+    return len(vectors), "" if len(vectors) == len(texts) else f"{len(vectors)} vectors of {len(texts)}"
+
+
+def _session(server: Server) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=server.connector(), timeout=aiohttp.ClientTimeout(), auto_decompress=False
+    )
+
+
+async def _send(
+    session: aiohttp.ClientSession, server: Server, path: str, data: bytes, timeout_s: float
+) -> tuple[Arrivals, str]:
+    """Send a request; what arrives, and what went wrong."""
+    arrivals: Arrivals = []
+    headers = {"Content-Type": "application/json"}
+    if server.key:
+        headers["Authorization"] = f"Bearer {server.key}"
+    try:
+        async with (
+            asyncio.timeout(timeout_s),
+            session.post(server.base + path, data=data, headers=headers, allow_redirects=False) as response,
+        ):
+            await _receive(response, arrivals)
+            status = response.status
+    except TimeoutError:
+        return arrivals, f"no end within {timeout_s:g} s"
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return arrivals, f"{type(error).__name__}: {error}"
+    if status != 200:
+        text = b"".join(chunk for _, chunk in arrivals)[:200].decode(errors="replace")
+        return arrivals, f"{status}: {text}"
+    return arrivals, ""
 
 
 def read(dialect: str, started_s: float, arrivals: Arrivals) -> Sample:
     """Make a sample of what arrived. A stream without its end mark is an error, not a short answer."""
-    texts: list[float] = []
+    texts: list[tuple[float, str]] = []
     prompt_tokens = tokens = 0
     ended_s = arrivals[-1][0] if arrivals else started_s
     error = "the stream was cut: no end mark"
     for at_s, line in lines(arrivals):
         event = _READERS[dialect](line)
-        if event.has_text:
-            texts.append(at_s)
+        if event.text:
+            texts.append((at_s, event.text))
         prompt_tokens, tokens = event.prompt_tokens or prompt_tokens, event.tokens or tokens
         if event.error or event.is_end:
             ended_s, error = at_s, event.error
             break
     if not error and not texts:
         error = "no text"
-    first_s, last_s = (texts[0], texts[-1]) if texts else (None, None)
-    return Sample(started_s, ended_s, first_s, last_s, prompt_tokens, tokens, error)
+    first_s, last_s = (texts[0][0], texts[-1][0]) if texts else (None, None)
+    text = "".join(piece for _, piece in texts)
+    return Sample(started_s, ended_s, first_s, last_s, prompt_tokens, tokens, error, text)
 
 
 def lines(arrivals: Iterable[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
@@ -186,7 +229,7 @@ def _read_openai(line: bytes) -> Event:
     usage = said.get("usage") or {}
     delta = next((choice.get("delta") or {} for choice in said.get("choices") or ()), {})
     return Event(
-        has_text=bool(delta.get("content") or delta.get("reasoning_content")),
+        text=delta.get("content") or delta.get("reasoning_content") or "",
         prompt_tokens=usage.get("prompt_tokens", 0),
         tokens=usage.get("completion_tokens", 0),
     )
@@ -200,7 +243,7 @@ def _read_ollama(line: bytes) -> Event:
         return Event(error=f"in mid-stream: {said['error']}")
     message = said.get("message") or {}
     return Event(
-        has_text=bool(message.get("content") or message.get("thinking")),
+        text=message.get("content") or message.get("thinking") or "",
         is_end=bool(said.get("done")),
         prompt_tokens=said.get("prompt_eval_count", 0),
         tokens=said.get("eval_count", 0),
@@ -216,4 +259,5 @@ def _object(text: bytes) -> dict[str, Any] | None:
 
 
 PATHS = {"openai": "/v1/chat/completions", "ollama": "/api/chat"}
+_EMBEDDING = {"openai": ("/v1/embeddings", "data"), "ollama": ("/api/embed", "embeddings")}
 _READERS: dict[str, Callable[[bytes], Event]] = {"openai": _read_openai, "ollama": _read_ollama}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from bench.workloads import WORDS
+from bench.prompts import WORDS
 from hutch.engines.onnx.answer import End, Event, Failed, Order, Piece
 from hutch.engines.onnx.batch import Batcher
 from hutch.engines.onnx.sampling import Sampler, SamplingParams

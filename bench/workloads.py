@@ -1,62 +1,55 @@
-"""What the servers are asked: workloads, their prompts, and the figures that are made of the samples."""
+"""What the servers are asked: workloads of chats and of texts, and the figures that are made of the answers."""
 
-import random
-from collections.abc import Callable, Sequence
+import asyncio
+import statistics
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.load import Sample
+from bench.fleet import Fleet
+from bench.load import Sample, Server, ask_at_once, body, embed
+from bench.prompts import Chat, Prompts, says
+from bench.servers import Peer
 
-# Each is one token with the space before it (checked with SmolLM2's vocabulary), so that prompts of as many words are
-# equally long for the engine.
-WORDS = tuple(
-    """
-    animal answer apple autumn basket battle bottle branch bread bridge brother bucket butter candle
-    captain carpet castle cheese chicken church circle city cloud coast coffee color corner cotton
-    country cream crown dance desert dinner doctor dollar door dragon dream dress earth engine evening
-    fabric family farmer father feather field finger fire fish flame floor flower fog forest friend
-    fruit game garden gate giant gift girl glass gold grass green guitar hammer hand harbor hat heart
-    hill honey horse hotel house ice insect iron island jacket juice key king kitchen knife ladder lake
-    lamp leaf lemon letter light line lion map market metal milk mirror money moon morning mother
-    mountain mouse music needle nest newspaper night noise north number nurse ocean office oil onion
-    orange paint palace paper park path pearl pencil people pepper piano picture planet plant plate
-    pocket poem pond potato prince queen rabbit rain ribbon rice ring river road rocket rose sail salt
-    sand school season shadow ship shoe silver sister sky snow soap soil song soup spider spring square
-    star steel stone storm story street sugar summer sun sword table tail tea teacher temple tent
-    thunder ticket tiger tower town train tree truck tunnel uncle valley village violin voice wall watch
-    water wave wheel wind window wine winter wolf wood wool world yard year yellow zone
-    """.split()  # noqa: SIM905  a list of 219 words in quotes is no easier to read
-)
+NUM_TEXTS = 64  # in a request for embeddings
+NUM_CLIENTS, TEXTS_PER_CLIENT = 8, 125
+MIXED = (
+    (12, 16),
+    (12, 128),
+    (30, 128),
+    (50, 64),
+    (100, 64),
+    (200, 32),
+    (300, 32),
+    (400, 16),
+)  # words, tokens
+AGENT_STEPS = 6
 
 
-Chat = list[dict[str, str]]
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a turn gave: figures by name, and what the answers were. `num_short` ended before they were asked to."""
+
+    values: Mapping[str, float | None]
+    samples: Sequence[Sample] = ()
+    num_short: int = 0
+    error: str = ""
+
+    @property
+    def errors(self) -> list[str]:
+        """What was not answered, and why."""
+        return [error for error in (self.error, *(sample.error for sample in self.samples)) if error]
 
 
-class Prompts:
-    """Chats that no server has seen, so that no cache answers. Their length depends on the number of words alone."""
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is asked of each server in a turn, and how many turns a round has."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-        self._given: set[str] = set()
-
-    def new(self, num_words: int) -> Chat:
-        """Make a chat. The random words come first, else a template's own system text would be a common prefix."""
-        while True:
-            words = " ".join(self._random.choices(WORDS, k=num_words))
-            if words not in self._given:
-                break
-        self._given.add(words)
-        return _chat(words, "Write a very long story in which all of these words occur.")
-
-    def turn(self, workload: "Workload") -> tuple[list[Chat], list[Chat]]:
-        """The chats of a turn: those that come first and are not counted, and those that are."""
-        if not workload.shared_words:
-            return [], [self.new(workload.num_words) for _ in range(workload.at_once)]
-        shared = self.new(workload.shared_words)[0]["content"]
-        first, *others = (
-            [*_chat(shared, "")[:1], {"role": "user", "content": self.new(workload.num_words)[0]["content"]}]
-            for _ in range(workload.at_once + 1)
-        )
-        return [first], others
+    name: str
+    figures: tuple[tuple[str, str], ...]  # names and units
+    run: Callable[[Fleet, Peer, Prompts], Awaitable[Done]]
+    turns: int = 1
+    needs: str = "chat"  # chat, texts, or process: servers of its own
+    is_once: bool = False  # one turn in a whole run, since it takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +61,134 @@ class Metric:
     of: Callable[[Sequence[Sample]], float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What is asked in one turn, and how many turns a round has."""
+class Asker:
+    """Asks one server in one turn, and counts the answers that were shorter than they should be."""
 
-    name: str
-    num_words: int
-    max_tokens: int
-    metrics: tuple[Metric, ...]
-    at_once: int = 1
-    turns: int = 1
-    shared_words: int = 0  # all chats of a turn begin with these; one that is not counted comes first
+    def __init__(self, server: Server, prompts: Prompts, timeout_s: float) -> None:
+        self.prompts = prompts
+        self.num_short = 0
+        self._server = server
+        self._timeout_s = timeout_s
+
+    async def at_once(self, *asked: tuple[Chat, int]) -> list[Sample]:
+        """Send these chats together, each with how many tokens it may have."""
+        bodies = [body(self._server, chat, max_tokens) for chat, max_tokens in asked]
+        samples = await ask_at_once(self._server, bodies, self._timeout_s)
+        wanted = [max_tokens for _, max_tokens in asked]
+        self.num_short += sum(
+            sample.tokens < number for sample, number in zip(samples, wanted, strict=True) if not sample.error
+        )
+        return samples
+
+    async def alone(self, chat: Chat, max_tokens: int) -> Sample:
+        """Send one chat."""
+        return (await self.at_once((chat, max_tokens)))[0]
+
+
+Script = Callable[[Asker], Awaitable[Sequence[Sample]]]
+
+
+def chats(name: str, script: Script, metrics: Sequence[Metric], turns: int = 1) -> Workload:
+    """A workload of chats with a server that runs."""
+
+    async def run(fleet: Fleet, peer: Peer, prompts: Prompts) -> Done:
+        asker = Asker(fleet.server(peer), prompts, fleet.timeout_s)
+        samples = await script(asker)
+        failed = any(sample.error for sample in samples)
+        values = {metric.name: None if failed else metric.of(samples) for metric in metrics}
+        return Done(values, samples, asker.num_short)
+
+    return Workload(name, tuple((metric.name, metric.unit) for metric in metrics), run, turns)
+
+
+def together(number: int, num_words: int, max_tokens: int) -> Script:
+    """So many chats of random words at the same time."""
+
+    async def ask(asker: Asker) -> list[Sample]:
+        return await asker.at_once(*((asker.prompts.new(num_words), max_tokens) for _ in range(number)))
+
+    return ask
+
+
+def at_once(number: int, turns: int = 1) -> Workload:
+    """So many short chats at the same time."""
+    return chats(f"{number} at once", together(number, 12, 64), (TOTAL, SLOWEST), turns)
+
+
+async def after_prefix(asker: Asker) -> list[Sample]:
+    """Two chats with one beginning; the first is not counted, unless it fails."""
+    shared = says("system", asker.prompts.words(900))
+    first, second = [await asker.alone([*shared, *says("user", asker.prompts.words(8))], 2) for _ in range(2)]
+    return [first] if first.error else [second]
+
+
+async def agent_loop(asker: Asker) -> list[Sample]:
+    """A conversation to which each step adds the answer and what a tool said to it."""
+    chat = says("system", f"You are an agent with tools. {asker.prompts.words(300)}")
+    samples: list[Sample] = []
+    for _ in range(AGENT_STEPS):
+        chat += says("user", f"The tool says: {asker.prompts.words(60)}. What next?")
+        samples.append(await asker.alone(chat, 24))
+        if samples[-1].error:
+            break
+        chat += says("assistant", samples[-1].text)
+    return samples
+
+
+async def code_edit(asker: Asker) -> list[Sample]:
+    """A program that is to come back with one name changed."""
+    program, name = asker.prompts.program(16)
+    asked = f"```python\n{program}\n```\nRename `{name}` to `first`. Print the whole program again, and nothing else."
+    return [await asker.alone(says("user", asked), 200)]
+
+
+async def rag_quote(asker: Asker) -> list[Sample]:
+    """Passages of which one is to be quoted."""
+    passages = [f"Passage {number}: {asker.prompts.words(80)}." for number in range(1, 5)]
+    asked = "\n".join([*passages, "Quote passage 1 word by word, and nothing else."])
+    return [await asker.alone(says("user", asked), 80)]
+
+
+async def mixed_sizes(asker: Asker) -> list[Sample]:
+    """Short and long prompts with short and long answers, at the same time."""
+    return await asker.at_once(*((asker.prompts.new(words), tokens) for words, tokens in MIXED))
+
+
+async def one_batch(fleet: Fleet, peer: Peer, prompts: Prompts) -> Done:
+    """Texts to embed in one request."""
+    texts = [prompts.words(8) for _ in range(NUM_TEXTS)]
+    return _texts_done([await embed(fleet.server(peer, embeds=True), texts, fleet.timeout_s)])
+
+
+async def many_clients(fleet: Fleet, peer: Peer, prompts: Prompts) -> Done:
+    """Clients that each send text after text to be embedded."""
+    server = fleet.server(peer, embeds=True)
+
+    async def client() -> list[Sample]:
+        samples: list[Sample] = []
+        while len(samples) < TEXTS_PER_CLIENT and not (samples and samples[-1].error):
+            samples.append(await embed(server, [prompts.words(8)], fleet.timeout_s))
+        return samples
+
+    asked = await asyncio.gather(*(client() for _ in range(NUM_CLIENTS)))
+    return _texts_done([sample for samples in asked for sample in samples])
+
+
+def _texts_done(samples: Sequence[Sample]) -> Done:
+    failed = any(sample.error for sample in samples)
+    return Done({"texts": None if failed else total_tok_s(samples)}, samples)
 
 
 def first_token_ms(samples: Sequence[Sample]) -> float | None:
     """The slowest first token of the turn."""
     waits = [sample.first_s - sample.started_s for sample in samples if sample.first_s is not None]
     return max(waits) * 1000 if len(waits) == len(samples) else None
+
+
+def later_first_token_ms(samples: Sequence[Sample]) -> float | None:
+    """The first token of each answer but the first: the median."""
+    waits = [sample.first_s - sample.started_s for sample in samples[1:] if sample.first_s is not None]
+    return statistics.median(waits) * 1000 if waits else None
 
 
 def decode_tok_s(samples: Sequence[Sample]) -> float | None:
@@ -105,25 +209,32 @@ def prefill_tok_s(samples: Sequence[Sample]) -> float | None:
 
 def total_tok_s(samples: Sequence[Sample]) -> float | None:
     """All tokens of the turn, by the time from its first request to its last answer."""
-    took_s = max(sample.ended_s for sample in samples) - min(sample.started_s for sample in samples)
+    took_s = whole_s(samples)
     return sum(sample.tokens for sample in samples) / took_s if took_s > 0 else None
 
 
-def at_once(number: int, turns: int, num_words: int = 12) -> Workload:
-    """So many requests at the same time."""
-    metrics = (Metric("total", "tok/s", total_tok_s), Metric("slowest first token", "ms", first_token_ms))
-    return Workload(f"{number} at once", num_words, 64, metrics, at_once=number, turns=turns)
+def whole_s(samples: Sequence[Sample]) -> float:
+    """The time from the first request to the last answer."""
+    return max(sample.ended_s for sample in samples) - min(sample.started_s for sample in samples)
 
 
-def _chat(words: str, task: str) -> Chat:
-    return [{"role": "system", "content": f"Words: {words}"}, {"role": "user", "content": task}]
-
+FIRST, DECODE = Metric("first token", "ms", first_token_ms), Metric("decode", "tok/s", decode_tok_s)
+TOTAL, SLOWEST = Metric("total", "tok/s", total_tok_s), Metric("slowest first token", "ms", first_token_ms)
+LOOP = (Metric("first token, later steps", "ms", later_first_token_ms), Metric("whole loop", "s", whole_s))
+TEXTS = (("texts", "texts/s"),)
 
 WORKLOADS = (
-    Workload("short chat", 12, 4, (Metric("first token", "ms", first_token_ms),), turns=8),
-    Workload("one stream", 12, 128, (Metric("decode", "tok/s", decode_tok_s),), turns=2),
-    Workload("long prompt", 400, 2, (Metric("prefill", "tok/s", prefill_tok_s),), turns=2),
+    chats("short chat", together(1, 12, 4), (FIRST,), turns=8),
+    chats("one stream", together(1, 12, 128), (DECODE,), turns=2),
+    chats("long prompt", together(1, 400, 2), (Metric("prefill", "tok/s", prefill_tok_s),), turns=2),
+    chats("shared prefix", after_prefix, (FIRST,), turns=2),
+    chats("agent loop", agent_loop, LOOP),
+    chats("code edit", code_edit, (DECODE,), turns=2),
+    chats("rag quote", rag_quote, (DECODE,), turns=2),
     at_once(1, turns=2),
-    at_once(4, turns=1),
-    at_once(8, turns=1),
+    *map(at_once, (4, 8, 16, 32)),
+    chats("8 passages at once", together(8, 170, 64), (TOTAL, SLOWEST)),
+    chats("mixed sizes", mixed_sizes, (TOTAL, SLOWEST)),
+    Workload("embeddings", TEXTS, one_batch, turns=2, needs="texts"),
+    Workload("1,000 texts by 8 clients", TEXTS, many_clients, needs="texts"),
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.workloads import Prompts
+from bench.prompts import Prompts
 
 Chat = list[dict[str, str]]
 Body = Callable[[str, Chat], dict[str, Any]]

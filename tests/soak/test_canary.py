@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.workloads import WORDS
+from bench.prompts import WORDS
 from tests.conftest import EVERY_ENGINE, MODEL, Server
 from tests.contract.live import ask, running
 from tests.keys import made

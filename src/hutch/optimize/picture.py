@@ -1,7 +1,7 @@
 """The picture of a search: speed against divergence, with the bound of the gate, as SVG. Pure; no library."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -54,10 +54,15 @@ Shape = Line | Circle | Text
 
 def svg(title: str, outcomes: Sequence[Outcome], gate: Gate, chosen: Outcome | None) -> str:
     """The whole picture. Candidates without figures are left out."""
+    return document(shapes(title, outcomes, gate, chosen))
+
+
+def document(drawn: Iterable[Shape]) -> str:
+    """Shapes on white ground, as a file of SVG."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        *map(_element, shapes(title, outcomes, gate, chosen)),
+        *map(_element, drawn),
     ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 

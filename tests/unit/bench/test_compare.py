@@ -1,30 +1,34 @@
-"""A comparison from servers to table, with scripted ones, and the verdict on the front."""
+"""Servers asked in turn, with scripted ones."""
 
 import asyncio
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from aiohttp import web
 
-from bench.compare import Plan, Report, compare, print_report
-from bench.figures import Turn, Value
-from bench.front_vs_worker import TARGETS, verdicts
+from bench.compare import Plan, Report, compare
+from bench.fleet import Fleet
 from bench.load import Server
-from bench.workloads import WORKLOADS, Workload
+from bench.servers import Peer, Setup
+from bench.workloads import FIRST, WORKLOADS, chats, together
 
-CHAT = Workload("short chat", 3, 2, WORKLOADS[0].metrics, at_once=2, turns=2)
+CHAT = chats("short chat", together(2, 3, 2), (FIRST,), turns=2)
 
 
-async def _compare(plan: Plan) -> tuple[Report, list[str], list[str]]:
-    """Compare two servers that are one and note who was asked what."""
+async def _compare(
+    folder: Path, plan: Plan, dialects: Sequence[str] = ("ollama", "openai")
+) -> tuple[Report, list[str], list[str]]:
+    """Compare servers that are one and note who was asked what; what is asked of `broken` fails."""
     askers: list[str] = []
     prompts: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        if not asked["stream"]:
+            return web.json_response({})
         is_ollama = request.path == "/api/chat"
-        askers.append("o" if is_ollama else "v")
-        prompts.append((await request.json())["messages"][0]["content"])
+        askers.append(request.path[1])
+        prompts.append(asked["messages"][0]["content"])
         if is_ollama:
             return web.Response(
                 text='{"message":{"content":"a"}}\n{"done":true,"prompt_eval_count":9,"eval_count":1}\n'
@@ -36,62 +40,41 @@ async def _compare(plan: Plan) -> tuple[Report, list[str], list[str]]:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    peers = [Peer(name, "url", name, place=Server(name, name, base)) for name in dialects]
     try:
-        base = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        servers = [Server("o", "ollama", base), Server("v", "openai", base)]
-        return await compare(servers, plan), askers, prompts
+        with Fleet(peers, Setup(folder, "m"), folder) as fleet:
+            return await compare(fleet, peers, plan), askers, prompts
     finally:
         await runner.cleanup()
 
 
-def test_servers_take_turns_and_no_prompt_comes_twice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    report, askers, prompts = asyncio.run(_compare(Plan("m", rounds=2, workloads=(CHAT,))))
+def test_servers_take_turns_and_no_prompt_comes_twice(tmp_path: Path) -> None:
+    report, askers, prompts = asyncio.run(_compare(tmp_path, Plan((CHAT,), "openai", rounds=2)))
     turns = {"".join(askers)[at : at + 4] for at in range(0, len(askers), 4)}
-    assert turns == {"oovv", "vvoo"}  # one after the other, and not always the same one first
+    assert turns == {"aavv", "vvaa"}  # one after the other, and not always the same one first
     assert len(set(prompts)) == len(prompts) == 20
     assert len(report.turns) == 4
+    assert report.turns[0].num_short == {"ollama": 2, "openai": 2}
     assert not report.errors
-    print_report(report)
-    assert "4 of" not in capsys.readouterr().out.splitlines()[0]
-    report.write(tmp_path / "new" / "r.json")
-    assert len(json.loads((tmp_path / "new" / "r.json").read_text())["turns"]) == 4
+    assert [line.server for line in report.lines] == ["ollama", "openai"]
 
 
-def test_a_run_ends_at_its_time_limit() -> None:
-    report, askers, _ = asyncio.run(_compare(Plan("m", workloads=(CHAT,), limit_s=0)))
+def test_a_run_ends_at_its_time_limit(tmp_path: Path) -> None:
+    report, askers, _ = asyncio.run(_compare(tmp_path, Plan((CHAT,), "openai", limit_s=0)))
     assert (report.was_cut, report.turns, askers) == (True, [], [])
 
 
-def _report(first_ms: float, decode: float, total: float) -> Report:
-    figures = {"short chat": first_ms, "one stream": decode, "8 at once": total}
-    turns = []
-    for workload, value in figures.items():
-        known = next(some for some in WORKLOADS if some.name == workload)
-        values: dict[str, dict[str, Value]] = {
-            name.name: {"front": value, "worker again": 1.0, "worker": 100.0} for name in known.metrics
-        }
-        turns.append(Turn(1, workload, values, {}, [], {}))
-    servers = tuple(Server(name, "openai", "") for name in ("front", "worker again", "worker"))
-    return Report(servers, Plan("m"), turns, was_cut=False)
+def test_a_server_that_fails_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
+    async def go() -> Report:
+        broken = Peer("broken", "foundry")
+        with Fleet([broken], Setup(tmp_path, "m"), tmp_path) as fleet:
+            return await compare(fleet, [broken], Plan(WORKLOADS, "broken", rounds=1))
 
-
-@pytest.mark.parametrize(
-    ("figures", "expected"),
-    [
-        ((102.0, 98.0, 97.0), [True, True, True]),
-        ((102.1, 98.0, 97.0), [False, True, True]),
-        ((90.0, 97.9, 97.0), [True, False, True]),
-        ((90.0, 110.0, 96.9), [True, True, False]),
-    ],
-)
-def test_a_target_holds_up_to_its_limit(figures: tuple[float, float, float], expected: list[bool]) -> None:
-    assert [holds for holds, _ in verdicts(_report(*figures))] == expected
-
-
-def test_a_target_that_was_not_measured_does_not_hold() -> None:
-    report = _report(1, 1, 1)
-    report.turns[0].values["first token"]["front"] = None
-    assert [sentence for holds, sentence in verdicts(report) if "not measured" in sentence and not holds]
-    assert len(verdicts(report)) == len(TARGETS)
+    report = asyncio.run(go())
+    assert len(report.turns) == sum(each.turns for each in WORKLOADS)
+    assert {line.own for line in report.lines} == {None}
+    assert not [line for line in report.lines if line.workload == "embeddings"]  # it was not asked for that
+    assert (
+        "short chat, broken: Failed: broken: Foundry Local needs --foundry and --onnx-model" in report.errors
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bench.load import Sample, Server, ask_at_once, body, lines, read
+from bench.load import Sample, Server, ask_at_once, body, embed, lines, read
 
 SSE = (
     b'data: {"choices":[{"delta":{"role":"assistant","content":null}}]}\n\n',
@@ -66,13 +66,13 @@ def test_a_line_has_the_time_at_which_its_end_came() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "stream", "first_s", "last_s", "ended_s"),
-    [("openai", SSE, 2.0, 3.0, 5.0), ("ollama", NDJSON, 1.0, 2.0, 3.0)],
+    ("dialect", "stream", "times_s", "text"),
+    [("openai", SSE, (5.0, 2.0, 3.0), "éb"), ("ollama", NDJSON, (3.0, 1.0, 2.0), "ab")],
 )
 def test_reads_a_stream(
-    dialect: str, stream: tuple[bytes, ...], first_s: float, last_s: float, ended_s: float
+    dialect: str, stream: tuple[bytes, ...], times_s: tuple[float, float, float], text: str
 ) -> None:
-    assert read(dialect, 0.5, arrivals(*stream)) == Sample(0.5, ended_s, first_s, last_s, 9, 2)
+    assert read(dialect, 0.5, arrivals(*stream)) == Sample(0.5, *times_s, 9, 2, text=text)
 
 
 @pytest.mark.parametrize(("dialect", "stream"), [("openai", SSE), ("ollama", NDJSON)])
@@ -104,23 +104,29 @@ def test_names_what_is_wrong_with_a_stream(dialect: str, chunks: tuple[bytes, ..
 
 
 def test_asks_both_dialects_for_greedy_sampling_and_actual_counts() -> None:
-    openai = json.loads(body("openai", "m", [], 5))
-    assert (openai["temperature"], openai["max_tokens"]) == (0, 5)
+    openai = json.loads(body(Server("s", "openai", "", model="m"), [], 5))
+    assert (openai["model"], openai["temperature"], openai["max_tokens"]) == ("m", 0, 5)
     assert openai["stream_options"] == {"include_usage": True}
-    assert json.loads(body("ollama", "m", [], 5))["options"] == {"temperature": 0, "num_predict": 5}
+    ollama = json.loads(body(Server("s", "ollama", ""), [], 5))
+    assert ollama["options"] == {"temperature": 0, "num_predict": 5}
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def started(path: str, handler: Handler) -> web.AppRunner:
+    app = web.Application()
+    app.router.add_post(path, handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    return runner
 
 
 def asked(handler: Handler, socket: Path | None, timeout_s: float = 5) -> list[Sample]:
     """Ask a scripted server twice at once."""
 
     async def go() -> list[Sample]:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", handler)
-        runner = web.AppRunner(app)
-        await runner.setup()
+        runner = await started("/v1/chat/completions", handler)
         site = web.UnixSite(runner, str(socket)) if socket else web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         try:
@@ -186,3 +192,36 @@ def test_an_error_is_a_sample_too(handler: Handler, error: str) -> None:
 def test_a_missing_server_is_a_sample_too(tmp_path: Path) -> None:
     server = Server("s", "openai", "http://localhost", str(tmp_path / "none"))
     assert "Error" in asyncio.run(ask_at_once(server, [b"{}"], 1))[0].error
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "name", "batches"),
+    [
+        ("openai", "/v1/embeddings", "data", [["a", "b"]]),
+        ("ollama", "/api/embed", "embeddings", [["a", "b"]]),
+        ("openai", "/v1/embeddings", "data", [["a"], ["b"]]),
+    ],
+)
+def test_texts_become_vectors_in_one_request_or_in_one_each(
+    dialect: str, path: str, name: str, batches: list[list[str]]
+) -> None:
+    seen: list[list[str]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.headers["Authorization"] == "Bearer k"
+        seen.append((await request.json())["input"])
+        return web.json_response({name: [[0.5]] * len(seen[-1])})
+
+    async def go() -> Sample:
+        runner = await started(path, answer)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            server = Server("s", dialect, base, key="k", embeds_batches=len(batches) == 1)
+            return await embed(server, ["a", "b"], 5)
+        finally:
+            await runner.cleanup()
+
+    sample = asyncio.run(go())
+    assert (sample.tokens, sample.error) == (2, "")
+    assert sorted(seen) == batches
