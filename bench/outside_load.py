@@ -17,7 +17,7 @@ from statistics import median
 from typing import NamedTuple
 
 from bench.serve import Serving, serving
-from bench.workloads import WORDS
+from bench.prompts import WORDS
 
 TARGET = 0.4
 _NUM_WORDS, _NUM_TOKENS = 200, 96

@@ -150,5 +150,5 @@ class Steps:
         tell(number, time.perf_counter() - began_s)
 
 
-def _ignored(num_tokens: int, took_s: float) -> None:  # noqa: ARG001
+def _ignored(num_tokens: int, took_s: float) -> None:
     """A prompt with images was read, which tells nothing of what text takes."""
