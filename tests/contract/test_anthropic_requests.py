@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from hutch.api.anthropic_wire import ANTHROPIC
 from hutch.core.chat import Chunk, Message, Sampling, ToolCall
+from hutch.core.errors import BadInput
 from tests.contract.house import Front
 from tests.contract.test_requests import HI
 from tests.picture_files import png
@@ -185,3 +187,8 @@ def test_a_stop_text_is_named_that_the_client_gave(
 )
 def test_what_is_wrong_is_refused_by_name(house: Front, body: dict[str, Any], word: str) -> None:
     assert word in house.refuses(PATH, **{"max_tokens": 5, "messages": HI, **body})
+
+
+def test_what_a_model_cannot_do_is_told_by_the_name_that_it_has_here() -> None:
+    cannot = BadInput("it cannot think", hint="Leave `think` out.", param="think")
+    assert ANTHROPIC.error(cannot)["error"]["message"] == "thinking: it cannot think. Leave `thinking` out."

@@ -40,6 +40,8 @@ class AnthropicDialect:
     def error(self, error: HutchError) -> JsonDict:
         """The JSON of an error."""
         message = f"{error.message}. {error.hint}" if error.hint else error.message
+        if isinstance(error, BadInput) and error.param == "think":  # which here has another name
+            message = f"thinking: {message.replace('`think`', '`thinking`')}"
         kind = _TYPES.get(error.http_status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
 

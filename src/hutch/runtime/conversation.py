@@ -295,6 +295,7 @@ def _check(request: GenerateRequest, voice: Voice, template: templates.Template 
         raise BadInput(
             f"{name} does not support tools",
             hint="Use a model whose chat template has tools, or leave `tools` out.",
+            param="tools",
         )
     own = capabilities(voice.facts)
     if request.tool_choice == "required" and "tools" not in own:
