@@ -5,6 +5,7 @@ followed by other texts.
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ def write(
     words = tokenizer()
     shape = onnx_files.Shape(context=context, words=words.get_vocab_size())
     decoder = onnx_files.llama(shape)
-    table = _cut_embedding(decoder, shape.hidden)
+    table = cut_embedding(decoder, shape.hidden)
     onnx.save(decoder, folder / "model.onnx")
-    onnx.save(_embedding(table, words.encode(_SOFT).ids[0]), folder / "embedding.onnx")
+    onnx.save(embedding(table, words.encode(_SOFT).ids[0]), folder / "embedding.onnx")
     onnx.save(_vision(shape.hidden), folder / "vision.onnx")
     config = onnx_files.genai_config(shape, type="gemma3", **_parts())
     config["search"]["past_present_share_buffer"] = shares_buffer
@@ -55,9 +56,7 @@ def write(
     inputs["inputs_embeds"] = "inputs_embeds"
     del inputs["input_ids"]
     (folder / "genai_config.json").write_text(json.dumps(config, indent=1))
-    steps = [{"operation": {"name": kind, "type": kind, "attrs": attrs}} for kind, attrs in _PROCESSOR]
-    processor = {"processor": {"name": "gemma3", "transforms": steps}}
-    (folder / "processor_config.json").write_text(json.dumps(processor))
+    (folder / "processor_config.json").write_text(json.dumps(processor(_PROCESSOR)))
     onnx_files.write_tokenizer(folder, template)
     words.save(str(folder / "tokenizer.json"))
     return folder
@@ -69,6 +68,12 @@ def write_blind(folder: Path) -> Path:
     onnx_files.write_llama(folder, onnx_files.Shape(context=2048, words=words.get_vocab_size()))
     words.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def processor(steps: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """What `processor_config.json` says of these steps."""
+    operations = [{"operation": {"name": kind, "type": kind, "attrs": attrs}} for kind, attrs in steps]
+    return {"processor": {"name": "images", "transforms": operations}}
 
 
 def _parts() -> dict[str, Any]:
@@ -87,7 +92,7 @@ def _parts() -> dict[str, Any]:
     }
 
 
-def _cut_embedding(model: onnx.ModelProto, hidden: int) -> onnx.TensorProto:
+def cut_embedding(model: onnx.ModelProto, hidden: int) -> onnx.TensorProto:
     """Have a llama read embeddings instead of tokens. Returns the table that they come from."""
     graph = model.graph
     embed = next(node for node in graph.node if node.output[0] == "embedded")
@@ -118,19 +123,23 @@ def _vision(hidden: int) -> onnx.ModelProto:
     ]
     pixels = helper.make_tensor_value_info("pixel_values", _F, ["images", 3, _SIZE, _SIZE])
     features = helper.make_tensor_value_info("image_features", _F, ["images", NUM_IMAGE_TOKENS, hidden])
-    return _model("vision", nodes, [pixels], [features], tensors)
+    return model("vision", nodes, [pixels], [features], tensors)
 
 
-def _embedding(table: onnx.TensorProto, image_token: int) -> onnx.ModelProto:
+def embedding(table: onnx.TensorProto, image_token: int) -> onnx.ModelProto:
     """Each token's row of the table, and in the places of image tokens what was seen."""
     hidden = table.dims[1]
     tensors = [
         table,
         numpy_helper.from_array(np.array(image_token, np.int64), "image_token"),
+        numpy_helper.from_array(np.array(0, np.int64), "zero"),
         numpy_helper.from_array(np.array([-1, hidden], np.int64), "rows"),
     ]
     nodes = [
-        helper.make_node("Gather", [table.name, "input_ids"], ["embedded"]),
+        helper.make_node(
+            "Max", ["input_ids", "zero"], ["known"]
+        ),  # some kinds of image tokens are below zero
+        helper.make_node("Gather", [table.name, "known"], ["embedded"]),
         helper.make_node("Equal", ["input_ids", "image_token"], ["is_image"]),
         helper.make_node("NonZero", ["is_image"], ["places"]),
         helper.make_node("Transpose", ["places"], ["indices"]),
@@ -140,9 +149,10 @@ def _embedding(table: onnx.TensorProto, image_token: int) -> onnx.ModelProto:
     ids = helper.make_tensor_value_info("input_ids", _I, ["batch", "length"])
     features = helper.make_tensor_value_info("image_features", _F, None)  # of rank 2 where there is no image
     embeds = helper.make_tensor_value_info("inputs_embeds", _F, ["batch", "length", hidden])
-    return _model("embedding", nodes, [ids, features], [embeds], tensors)
+    return model("embedding", nodes, [ids, features], [embeds], tensors)
 
 
-def _model(name: str, nodes: Any, inputs: Any, outputs: Any, tensors: Any) -> onnx.ModelProto:
+def model(name: str, nodes: Any, inputs: Any, outputs: Any, tensors: Any) -> onnx.ModelProto:
+    """A graph as a model."""
     graph = helper.make_graph(nodes, name, inputs, outputs, tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

@@ -8,7 +8,7 @@ import sys
 
 from hutch.engines import picture
 
-_MAX_PIXELS = 4 << 20  # more than models look at: an engine would unpack them all while everybody waits
+_MAX_PIXELS = 4 << 20  # most models look at fewer, and an engine may unpack them while everybody waits
 
 
 def main() -> None:

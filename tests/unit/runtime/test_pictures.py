@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from hutch.core.chat import Image, Message, Sampling
+from hutch.core.chat import Form, Image, Message, Sampling
 from hutch.core.errors import BadInput
-from hutch.engines.wire import CHAT_PATH, TEXT_PATH, with_pictures
-from hutch.runtime.conversation import job_for, shortened, voice_of
+from hutch.engines.wire import CHAT_PATH, RENDER_PATH, TEXT_PATH, with_pictures
+from hutch.runtime.conversation import job_for, rendered_job, shortened, voice_of
 from hutch.runtime.pictures import readable
 from tests import picture_files
 from tests.unit.engines.scripted import run
@@ -101,6 +101,18 @@ def test_a_template_of_the_models_own_gets_a_mark_for_each_image() -> None:
     assert sent["prompt"]["prompt_string"] == "<<__media__><__media__>What is this?>"
     assert sent["prompt"]["multimodal_data"] == [RED.base64] * 2
     assert job_for(ask(SEEN), voice, (SEEN,)).mark != job.mark
+
+
+def test_an_image_goes_along_where_thoughts_come_before_a_format() -> None:
+    said = ask(SEEN, response_format=Form("regex", "a", "guided_regex", "start: /a/"), think=True)
+    voice = voice_of(model(**EYES), facts(tokenizer__chat_template="<think>"))
+    job = job_for(said, voice, (SEEN,))
+    assert job.path == RENDER_PATH
+    assert job.body["messages"][0]["content"] == f"{job.mark * 2}What is this?"
+    then = rendered_job(said, voice, f"<user>{job.mark * 2}What is this?", job)
+    assert (then.path, then.images) == (TEXT_PATH, (RED, RED))
+    sent = with_pictures(then.body, then.images, then.mark, "<__media__>")
+    assert sent["prompt"]["prompt_string"] == "<user><__media__><__media__>What is this?"
 
 
 def test_a_model_without_a_projector_cannot_see() -> None:

@@ -17,8 +17,8 @@ class ChatBody:
     """What the request says. `tools`: those that may be called, none where it chooses none.
 
     `choice`: "auto", "required", or the name of the tool that is to be called. `schema`: what the answer is to follow.
-    `images`: in base64, in the order of their markers in the messages. `options`: variables for the template, such as enable_thinking. `opens_answer`: whether the prompt goes on to where the
-    answer begins.
+    `options`: variables for the template, such as enable_thinking. `opens_answer`: whether the prompt goes on to where the
+    answer begins. `images`: in base64, in the order of their markers in the messages.
     """
 
     messages: tuple[Mapping[str, Any], ...]

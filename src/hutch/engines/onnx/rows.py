@@ -154,9 +154,7 @@ class Rows:
         """The answer has ended; what it put into the row stays there to be reused."""
         order = row.answer.order if row.answer is not None else None
         if order is not None and (order.slot < 0 or order.prepare is not None):
-            row.num_held = (
-                0  # it was nobody's slot, or other images have the same tokens: nobody may reuse it
-            )
+            row.num_held = 0  # nobody may reuse it: it was nobody's slot, or other images have these tokens
         row.answer = None
         row.num_reserved = 0
 

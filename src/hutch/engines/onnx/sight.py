@@ -15,6 +15,7 @@ from hutch.engines.onnx.providers import reason_of
 from hutch.formats.image_words import ImageWords
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_MAX_PIXELS = 1 << 26  # of all images: GenAI unpacks them before anybody knows how many tokens they take
 _INPUT_IDS = "input_ids"
 
 
@@ -45,7 +46,7 @@ class Sight:
         Raises BadInput, and EngineFailed where the model's processor cannot do it.
         """
         told = self._told(prompt, len(images))
-        opened = [_opened(image, index) for index, image in enumerate(images)]
+        opened = _opened(images)
         try:
             with self._lock:
                 if self._processor is None:
@@ -84,12 +85,22 @@ class Sight:
         return [self._bos, *ids[num:]]
 
 
-def _opened(image: str, index: int) -> bytes:
-    """The bytes of a PNG. The front makes one of every image: a damaged JPEG, or any GIF, ends this process inside of GenAI."""
-    try:
-        data = base64.b64decode(image, validate=True)
-    except ValueError:
-        data = b""
-    if not data.startswith(_PNG):
-        raise BadInput(f"images[{index}]: a PNG in base64 is needed", param="images")
-    return data
+def _opened(images: Sequence[str]) -> list[bytes]:
+    """The bytes of PNGs. The front makes one of every image: a damaged JPEG, or any GIF, ends this process inside of GenAI."""
+    opened, num_pixels = [], 0
+    for index, image in enumerate(images):
+        try:
+            data = base64.b64decode(image, validate=True)
+        except ValueError:
+            data = b""
+        if not data.startswith(_PNG):
+            raise BadInput(f"images[{index}]: a PNG in base64 is needed", param="images")
+        num_pixels += int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
+        opened.append(data)
+    if num_pixels > _MAX_PIXELS:
+        raise BadInput(
+            f"the images have {num_pixels:,} pixels together, and {_MAX_PIXELS:,} are the most",
+            hint="Send fewer, or make them smaller.",
+            param="images",
+        )
+    return opened

@@ -52,14 +52,15 @@ class Steps:
         answer = row.answer
         assert answer is not None  # noqa: S101  it is among the busy ones
         prepare = answer.order.prepare
-        num = row.num_left
+        num, learn = row.num_left, _ignored
         if prepare is None:
             num_new = len(answer.tokens) - answer.num_cached
             num = self._pace.chunk(num, num_new, len(busy) - len(reading), len(busy))
+            learn = self._pace.prefilled
         if not num:
             return
         is_last = num == row.num_left
-        with self._failing([row]), self._timed(self._pace.prefilled, num):
+        with self._failing([row]), self._timed(learn, num):
             if prepare is not None:
                 prepare(index)
             ids = row.tokens[row.num_held : row.num_held + num]
@@ -121,3 +122,7 @@ class Steps:
         began_s = time.perf_counter()
         yield
         tell(number, time.perf_counter() - began_s)
+
+
+def _ignored(num_tokens: int, took_s: float) -> None:
+    """A prompt with images was read, which tells nothing of what text takes."""

@@ -1,6 +1,7 @@
 """Prompts with images: by a processor that is played, and by GenAI's own."""
 
 import base64
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from hutch.engines.onnx import genai
 from hutch.engines.onnx.genai import GenAIDecoder, Size
 from hutch.engines.onnx.sight import Sight
 from hutch.formats.image_words import WORDS
-from tests import picture_files, vision_files
+from tests import picture_files, vision_files, vision_kinds
 
 RED, BLUE = (
     base64.b64encode(picture_files.png(28, 28, colour)).decode() for colour in (b"\xff\0\0", b"\0\0\xff")
@@ -108,6 +109,14 @@ def test_what_could_end_the_process_is_not_opened(bad: str) -> None:
         eyes.see(2 * eyes.marker, [RED, bad])
 
 
+def test_all_images_together_have_a_bound() -> None:
+    eyes = sight(Played())
+    large = base64.b64encode(picture_files.png_header(2048, 2048)).decode()
+    eyes.see(16 * eyes.marker, [large] * 16)
+    with pytest.raises(BadInput, match="67,108,864 are the most"):
+        eyes.see(17 * eyes.marker, [large] * 17)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return vision_files.write(tmp_path_factory.mktemp("model"))
@@ -130,6 +139,25 @@ def test_the_same_tokens_of_other_images_give_other_logits(folder: Path) -> None
     plain = decoder.prefill(1, red.ids[-5:], 0)  # a new row: nothing is seen in it
     again = decoder.prefill(0, red.ids[-5:], 0)
     assert np.array_equal(plain, again)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", list(vision_kinds.KINDS))
+def test_other_kinds_see_too(kind: str, tmp_path: Path) -> None:
+    size = Size(1, vision_kinds.CONTEXT, vision_kinds.write(tmp_path / "m", kind), 64)
+    decoder = GenAIDecoder(genai.open_model(tmp_path / "m", (), 1, size).model, size, rewinds=False)
+    eyes = Sight(decoder, WORDS[kind], None)
+    found = []
+    for brightness in (b"\xff", b"\x40", b"\xff"):
+        image = picture_files.png(vision_kinds.SIDE, vision_kinds.SIDE, 3 * brightness)
+        seen = eyes.see(f"A {eyes.marker} B", [base64.b64encode(image).decode()])
+        assert Counter(seen.ids).most_common(1)[0][1] == vision_kinds.KINDS[kind].num_tokens
+        seen.prepare(0)
+        logits = decoder.prefill(0, seen.ids, 0)
+        assert logits is not None
+        found += [logits.copy(), decoder.decode(0, [50], [len(seen.ids)])[0].copy()]
+    assert np.array_equal(found[:2], found[4:])
+    assert np.abs(found[0] - found[2]).max() > 1
+    assert np.abs(found[1] - found[3]).max() > 0.1
 
 
 def test_a_processor_that_cannot_be_made_is_the_models_fault(folder: Path, tmp_path: Path) -> None:
