@@ -19,6 +19,7 @@ from hutch.formats import (
     onnx_tensor,
     onnx_weights,
     pooling_config,
+    processor_config,
     tokenizer_files,
 )
 from hutch.formats.encoder_config import EncoderConfig
@@ -150,6 +151,9 @@ def read(files: Mapping[str, Path]) -> OnnxModel:
         encoder_config.check(graphs[graph_names[0]], graph_names[0])
     weights = onnx_weights.count(graphs.values())
     names = [*graph_names, *(each for some in beside.values() for each in some)]
+    for name in (processor_config.NAME, *named(files, config)):
+        if config is not None and name.endswith(".json") and name in files:
+            processor_config.check(files[name], name)
     pooling = pooling_config.read(files) if encoder else None
     names += pooling.names if pooling else ()
     names += [*named(files, config), *(name for name in SIDE_FILES if name in files)]

@@ -101,6 +101,22 @@ def test_a_folder_with_eyes_sees_where_its_kind_is_known(tmp_path: Path, kind: s
     assert {"vision.onnx", "embedding.onnx", "model.onnx", "processor_config.json"} <= set(found.names)
 
 
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("[]", "no JSON object"),
+        ("{" * 100_000, "no JSON"),
+        ('{"processor": {"transforms": [{"attrs": {"height": 40000}}]}}', "at most 8,192"),
+        ('{"processor": {"transforms": [{"attrs": {"max_pixels": 1e12}}]}}', "at most 16,777,216"),
+    ],
+)
+def test_what_is_to_be_done_to_images_is_bounded(tmp_path: Path, said: str, complaint: str) -> None:
+    folder = vision_files.write(tmp_path / "m")
+    (folder / "processor_config.json").write_text(said)
+    with pytest.raises(FormatError, match=complaint):
+        read(folder)
+
+
 def test_an_encoders_graph_may_lie_in_a_folder(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "e")
     (folder / "onnx").mkdir()
