@@ -69,6 +69,11 @@ class Report:
         ]
 
     @property
+    def failed(self) -> set[str]:
+        """The servers that did not answer something."""
+        return {server for turn in self.turns for server in turn.errors}
+
+    @property
     def errors(self) -> dict[str, int]:
         """What the servers failed to answer, and how often."""
         found: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """What a run was made on: the machine, the date, and the version of everything that took part."""
 
+import json
 import os
 import platform
 import subprocess
@@ -61,8 +62,8 @@ def _engine(setup: Setup) -> str:
     except (OSError, RuntimeError, HutchError):
         return ""
     record = path.with_name("engine.json")
-    source = record.read_text() if record.is_file() else ""
-    return f"{_said(str(path), '--version')} {source}".strip()
+    source = f", built from {json.loads(record.read_text())['source']}" if record.is_file() else ""
+    return f"{_said(str(path), '--version').removeprefix('version: ')}{source}"
 
 
 def _said(*argv: str) -> str:

@@ -36,7 +36,7 @@ def part(
         f"{machine['system']}, Python {machine['python']}. Load average when it began: {machine['load_average'][0]}."
     )
     how = (
-        f"{report.plan.rounds} rounds. A cell is the median with the lowest and the highest; *times* is how many times "
+        f"Rounds: {report.plan.rounds}. A cell is the median with the lowest and the highest; *times* is how many times "
         f"better than {report.plan.base} (more a second, or sooner, or less memory): the median of the ratios of pairs."
     )
     blocks = [

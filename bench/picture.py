@@ -44,8 +44,9 @@ def ratios(rows: Sequence[Row], base: str, colour_of: Mapping[str, str]) -> list
         for row in shown:
             if row.times and row.times.low > 0 and (row.workload, row.figure) == (workload, figure):
                 colour = colour_of[row.server]
-                found.append(Line(((x_of(row.times.low), y), (x_of(row.times.high), y)), colour))
-                found.append(Circle((x_of(row.times.median), y), 4, colour, colour))
+                beside = y + (list(colour_of).index(row.server) - (len(colour_of) - 1) / 2) * min(4, step / 8)
+                found.append(Line(((x_of(row.times.low), beside), (x_of(row.times.high), beside)), colour))
+                found.append(Circle((x_of(row.times.median), beside), 3, colour, colour))
     return found
 
 

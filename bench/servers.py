@@ -35,7 +35,8 @@ AS_OLLAMA = (
     *("--flash-attn", "auto", "--load-mode", "none"),
 )
 USUAL = ("-c", "16384", "-np", "4")
-_NOT_ALIKE = ("--host", "--port", "--api-key", "--model", "--slot-save-path")  # each with a value
+# Each with a value. Without a front that chooses slots (-sps 0) a llama-server does so itself, by what they hold.
+_NOT_ALIKE = ("--host", "--port", "--api-key", "--model", "--slot-save-path", "-sps")
 _NOT_COPIED = ("models", "engines", "kv", "logs", "keys.json", "*.sock")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*=.*")
 

@@ -22,6 +22,7 @@ SETTLE_S = 2.0  # from the last stream that was opened until they are counted
 SPARE_FILES = 200  # of a process, beside its streams
 NUM_BESIDE = 3
 OPEN_S = 60.0
+BESIDE_S = 30.0
 _CONNECT_AT_ONCE = 64  # below the backlog of every server
 
 
@@ -72,7 +73,7 @@ async def idle_streams(fleet: Fleet, peer: Peer, prompts: Prompts) -> Done:
             await streams.open([prompts.new(12) for _ in range(fleet.num_idle)])
             await asyncio.sleep(SETTLE_S)
             held, grown = streams.num_held, _rss_bytes(server.pid)
-            beside = [await _one(other, prompts.new(12), fleet.timeout_s) for _ in range(NUM_BESIDE)]
+            beside = await _beside(other, prompts, min(fleet.timeout_s, BESIDE_S))
         finally:
             await streams.close()
     waits = [wait for wait in map(_wait_ms, beside) if wait is not None]
@@ -83,6 +84,14 @@ async def idle_streams(fleet: Fleet, peer: Peer, prompts: Prompts) -> Done:
         "memory for each": (grown - before) / 1024 / held if held else None,
     }
     return Done(values, beside, error=streams.problem)
+
+
+async def _beside(server: Server, prompts: Prompts, timeout_s: float) -> list[Sample]:
+    """Short chats one after another, until one is not answered."""
+    samples: list[Sample] = []
+    while len(samples) < NUM_BESIDE and not (samples and samples[-1].error):
+        samples.append(await _one(server, prompts.new(12), timeout_s))
+    return samples
 
 
 class _Streams:

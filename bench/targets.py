@@ -32,6 +32,7 @@ class Verdict:
     server: str
     base: str
     found: Line
+    counts: bool  # and is not printed beside the one that is asked for
 
     @property
     def holds(self) -> bool:
@@ -105,8 +106,10 @@ def _verdicts(report: Report, target: Target) -> Iterator[Verdict]:
         for name, unit in workload.figures
         if name == target.figure
     )
-    for peer in _judged(report.peers, target.server):
-        yield Verdict(target, peer.name, base.name, line(turns, (target.figure, unit), peer.name, base.name))
+    judged = _judged(report.peers, target.server)
+    for peer in judged:
+        found = line(turns, (target.figure, unit), peer.name, base.name)
+        yield Verdict(target, peer.name, base.name, found, counts=peer.kind == judged[0].kind)
 
 
 def _judged(peers: Sequence[Peer], kind: str) -> list[Peer]:

@@ -30,7 +30,7 @@ def test_a_run_measures_writes_and_goes_on_after_a_server_that_fails(
     words += ["--server", "none=foundry"]
     for workload in ("short chat", "agent loop", "4 at once", "embeddings", "cold start", "idle streams"):
         words += ["--only", workload]
-    assert run.main([*words, "--only", "second turn after a restart"]) == 1  # for one has failed
+    assert run.main([*words, "--only", "second turn after a restart"]) == 0  # it was no Hutch that has failed
 
     said = capsys.readouterr().out
     assert "Foundry Local needs" in said

@@ -71,6 +71,8 @@ def test_a_twin_has_the_flags_but_neither_the_place_nor_the_states() -> None:
         "--offline",
         "--slot-save-path",
         "/x",
+        "-sps",
+        "0",
         "-np",
         "4",
     ]

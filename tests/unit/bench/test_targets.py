@@ -60,6 +60,9 @@ def test_the_wheel_is_judged_after_the_built_engine_and_ollama_goes_before_its_y
     values: dict[str, Value] = {"hutch": 1.0, "yardstick": 1.0, "ollama": 1.0, "hutch-built": 1.0}
     found = verdicts(report("one stream", "decode", values))
     assert [(each.server, each.base) for each in found] == [("hutch-built", "ollama"), ("hutch", "ollama")]
+    assert [each.counts for each in found] == [True, False]
+    alone = verdicts(report("one stream", "decode", {"hutch": 1.0, "ollama": 1.0}))
+    assert [each.counts for each in alone] == [True]
 
 
 def test_nobody_is_judged_who_does_not_take_part() -> None:
