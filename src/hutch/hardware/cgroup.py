@@ -8,13 +8,13 @@ Read = Callable[[Path], str]  # gives the text of a file without spaces around i
 _ROOT = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60  # version 1 writes a number of this size for "no limit"
 _MEMORY_FILES = {
-    2: ("memory.max", "memory.current", "inactive_file"),
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", ("inactive_file", "active_file")),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
 }
 
 
 class Limits(NamedTuple):
-    """What this process may use; 0 bytes and None mean: no limit. `memory_used_bytes` counts no idle file pages."""
+    """What this process may use; 0 bytes and None mean: no limit. `memory_used_bytes` counts no pages of files."""
 
     memory_bytes: int = 0
     memory_used_bytes: int = 0  # by the group that has the limit
@@ -56,10 +56,10 @@ def _folders(own: dict[str, PurePosixPath], controller: str) -> Iterator[tuple[i
 
 
 def _used_bytes(version: int, folder: Path, read: Read) -> int:
-    _, used, inactive = _MEMORY_FILES[version]
+    _, used, given_back = _MEMORY_FILES[version]
     pairs = (line.split() for line in read(folder / "memory.stat").splitlines())
     stat = dict(pair for pair in pairs if len(pair) == 2)
-    return max(0, _number(read(folder / used)) - _number(stat.get(inactive, "")))
+    return max(0, _number(read(folder / used)) - sum(_number(stat.get(name, "")) for name in given_back))
 
 
 def _quota(version: int, folder: Path, read: Read) -> float | None:

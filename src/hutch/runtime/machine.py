@@ -36,15 +36,9 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def held_bytes(pid: int) -> int | None:
-    """What a process holds of the memory that does not count as free; None where the system does not say.
-
-    Of the whole machine's memory the pages of files count as free, also those that a process has mapped.
-    """
+    """What a process holds of the memory that does not count as free, which pages of files do; None where the system does not say."""
     fields = _read(Path(f"/proc/{pid}/statm")).split()
-    if len(fields) < 3:
-        return None
-    num_mapped = 0 if cgroup.limits(_read).memory_bytes else int(fields[2])
-    return (int(fields[1]) - num_mapped) * os.sysconf("SC_PAGE_SIZE")
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 2 else None
 
 
 def _read(path: Path) -> str:

@@ -39,7 +39,7 @@ def place(
     """
     if need_bytes > total_bytes:
         return Placement(
-            refuse=f"it needs about {_gib(need_bytes)} of memory and this machine has {_gib(total_bytes)} to give"
+            refuse=f"it needs about {_size(need_bytes)} of memory and this machine has {_size(total_bytes)} to give"
         )
     evict: list[ModelName] = []
     movable = [resident for resident in residents if not resident.is_pinned]
@@ -55,7 +55,7 @@ def place(
     if any(resident.busy for resident in movable):
         return Placement(wait=True)
     return Placement(
-        refuse=f"it needs about {_gib(need_bytes)} of memory and only {_gib(free_bytes)} is free, "
+        refuse=f"it needs about {_size(need_bytes)} of memory and only {_size(free_bytes)} is free, "
         f"with every model unloaded{' that is not deployed' if len(movable) < len(residents) else ''}"
     )
 
@@ -65,5 +65,5 @@ def _loss(resident: Resident) -> float:
     return resident.reload_s / (1.0 + resident.idle_s)
 
 
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 30):.1f} GiB"
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.1f} GiB" if size_bytes >= 1 << 30 else f"{size_bytes >> 20} MiB"

@@ -84,7 +84,12 @@ def test_what_loses_is_not_tried_to_the_end(ratios: list[float], lost: bool) -> 
 
 @pytest.mark.parametrize(
     ("pace", "turn_s", "found"),
-    [(Pace(1000, 100), 1.5, (512, 32)), (Pace(100, 10), 1.5, (92, 8)), (Pace(1, 0.1), 1.5, (64, 8))],
+    [
+        (Pace(1000, 100), 1.5, (512, 32)),
+        (Pace(100, 10), 1.5, (92, 8)),
+        (Pace(1, 0.1), 1.5, (64, 8)),
+        (Pace(20_000, 200), 1.5, (1536, 32)),
+    ],
 )
 def test_a_turn_of_a_slow_model_is_smaller(pace: Pace, turn_s: float, found: tuple[int, int]) -> None:
     assert sizes(pace, turn_s) == found
