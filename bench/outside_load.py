@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.serve import Serving, serving
 from bench.prompts import WORDS
+from bench.serve import Serving, serving
 
 TARGET = 0.4
 _NUM_WORDS, _NUM_TOKENS = 200, 96
