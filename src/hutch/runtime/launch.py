@@ -40,9 +40,12 @@ _SETTINGS_NOT_OF_ONNX = ("num_gpu", "kv_cache_type", "flash_attention")
 
 
 def launch_plan(
-    model: Model, facts: Facts, asked: LoadOptions, settings: Settings, binary: str = ""
+    model: Model, facts: Facts, asked: LoadOptions, settings: Settings, binary: str = "", *, kind: str = ""
 ) -> LaunchPlan:
-    """The plan for a worker: the request over the model's parameters over the settings. `binary`: the llama-server in use."""
+    """The plan for a worker: the request over the model's parameters over the settings.
+
+    `binary`: the llama-server in use; `kind`: `cpu` where it was built here, and uses no more than ONNX Runtime does.
+    """
     options = asked.over(split_options(model.parameters)[1])
     num_ctx = options.num_ctx or settings.context_length or _DEFAULT_NUM_CTX
     num_ctx = -(-num_ctx // _NUM_CTX_STEP) * _NUM_CTX_STEP
@@ -63,7 +66,9 @@ def launch_plan(
     num_gpu = options.num_gpu if options.num_gpu is not None else settings.num_gpu
     num_drafted = _num_drafted(model, options)
     hardware = settings.hardware if options.hardware is None else options.hardware
-    is_bert = not binary and _is_bert(model, facts) and not _asks_for_devices(num_gpu, hardware)
+    is_bert = (
+        (not binary or kind == "cpu") and _is_bert(model, facts) and not _asks_for_devices(num_gpu, hardware)
+    )
     if model.files or is_bert:
         plan = _onnx_plan(facts, options, settings, num_ctx)
         return replace(plan, weights=str(model.weights[0]), is_bert=True) if is_bert else plan

@@ -69,10 +69,13 @@ async def planned(
     check_runs(model)
     facts = await asyncio.to_thread(headers.facts, model)
     files = await asyncio.to_thread(beside.read, model, facts)
-    binary = "" if model.files else installed.binary_in_use(places.engines(), settings.llama_server)
+    in_use = places.engines(), settings.llama_server
+    binary, kind = (
+        ("", "") if model.files else (installed.binary_in_use(*in_use), installed.kind_in_use(*in_use))
+    )
 
     def launched(asked: LoadOptions) -> LaunchPlan:
-        plan = launch_plan(model, facts, asked, settings, binary)
+        plan = launch_plan(model, facts, asked, settings, binary, kind=kind)
         values = tunings.values(name.short, plan, facts)
         if values.said:
             plan = with_tuned(plan, values, said_of_tuned(model, asked, settings))

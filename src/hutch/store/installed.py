@@ -70,6 +70,11 @@ def binary_in_use(root: Path, configured: Path | None) -> str:
     return str(path)
 
 
+def kind_in_use(root: Path, configured: Path | None) -> str:
+    """What kind of engine that is. Raises EngineFailed where its record is damaged."""
+    return next(each.kind for each in engines(root, configured) if each.in_use)
+
+
 def use(root: Path, name: str) -> None:
     """Choose an engine for every load from now on. Raises NotFound."""
     if name == DEFAULT:

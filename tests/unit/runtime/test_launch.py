@@ -368,15 +368,20 @@ def bert_facts(**changes: Any) -> GGUF:
 
 
 def bert_plan(
-    asked: LoadOptions | None = None, given: GGUF | None = None, binary: str = "", **settings: Any
+    asked: LoadOptions | None = None,
+    given: GGUF | None = None,
+    engine: tuple[str, str] = ("", ""),
+    **settings: Any,
 ) -> LaunchPlan:
     return launch_plan(
         *(model(parameters={"num_ctx": 256}), given or bert_facts(), asked or LoadOptions()),
-        *(Settings(**settings), binary),
+        *(Settings(**settings), engine[0]),
+        kind=engine[1],
     )
 
 
 def test_a_bert_of_floats_is_run_by_onnx_runtime() -> None:
+    assert bert_plan(engine=("/built/llama-server", "cpu")) == bert_plan()
     found = bert_plan()
     assert (found.engine, found.is_bert, found.weights) == ("onnx", True, str(model().weights[0]))
     assert (found.num_ctx, found.num_ubatch, found.num_slots, found.num_gpu) == (256, 256, 16, 0)
@@ -390,7 +395,8 @@ def test_llama_cpp_keeps_a_bert_where_it_was_asked_for() -> None:
     bert = bert_facts()
     quantized = replace(bert, tensors=(replace(bert.tensors[0], type_name="Q8_0"), *bert.tensors[1:]))
     plans = (
-        bert_plan(binary="/built/llama-server"),
+        bert_plan(engine=("/built/llama-server", "path")),
+        bert_plan(engine=("/built/llama-server", "cuda")),
         bert_plan(LoadOptions(num_gpu=1)),
         bert_plan(num_gpu=99),
         bert_plan(LoadOptions(hardware=("gpu", "cpu"))),
