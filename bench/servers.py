@@ -76,7 +76,8 @@ class Peer:
     @property
     def offers(self) -> frozenset[str]:
         """What it can be asked for: chat, texts (to embed), process (it can be started anew)."""
-        none_of = {"foundry": {"texts"}, "hutch-onnx": {"texts"}, "hutch-optimized": {"texts"}}
+        # Foundry Local looks in vain for its catalog when it starts: no start of it is judged.
+        none_of = {"foundry": {"process", "texts"}, "hutch-onnx": {"texts"}, "hutch-optimized": {"texts"}}
         none_of |= {"worker": {"process", "texts"}, "url": {"process"}}
         return frozenset({"chat", "texts", "process"} - none_of.get(self.kind, set()))
 
