@@ -171,7 +171,8 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[tuple[s
 
 
 def _show(wanted: Deployment, now: Told | None, changes: list[tuple[str, Any, Any]]) -> None:
-    what = "new" if now is None else f"{len(changes)} changes" if changes else "no change"
+    counted = f"{len(changes) or 'no'} change{'s' * (len(changes) > 1)}"
+    what = "new" if now is None else counted
     plain.out(f"deployment on port {wanted.port}: {what}")
     rows = [
         ("+" if now is None else "~", key, _text(new) if now is None else f"{_text(old)} → {_text(new)}")
