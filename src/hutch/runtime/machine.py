@@ -17,16 +17,18 @@ def processors() -> set[int]:
 
 
 def num_cores() -> int:
+    """How many cores this process may have the time of, by its control groups too; at least 1."""
+    quota = cgroup.limits(_read).cores
+    return num_physical() if quota is None else min(num_physical(), max(1, int(quota)))
+
+
+def num_physical() -> int:
     """Physical cores that this process may run on; at least 1."""
     allowed = processors()
     siblings = {
         _read(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")) for cpu in allowed
     }
-    cores = len(siblings) if "" not in siblings else len(allowed)
-    quota = cgroup.limits(_read).cores
-    if quota is not None:
-        cores = min(cores, max(1, int(quota)))
-    return max(1, cores)
+    return max(1, len(siblings) if "" not in siblings else len(allowed))
 
 
 def resident_bytes(pid: int) -> int | None:

@@ -21,7 +21,7 @@ from hutch.core.errors import EngineFailed, HutchError
 from hutch.engines.client import WorkerClient
 from hutch.engines.protocol import ENGINES, Endpoint, LaunchPlan
 from hutch.files import is_running
-from hutch.runtime import logs
+from hutch.runtime import logs, machine
 
 _STAMP = re.compile(r"\d+\.\d\d\.\d{3}\.\d{3} [A-Z] ")  # of llama.cpp: how long it runs, and how bad it is
 _log = logging.getLogger(__name__)
@@ -30,10 +30,10 @@ _MAX_WORDS_BYTES = 64 << 10
 _GRACE_S = 3.0
 _MAX_SOCKET_PATH_BYTES = 100
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGBUS)
-# How long the engine's threads spin at a barrier. By default they spin so long that beside two busy processes decode
-# falls to 0.24 of its quiet rate; with this it keeps 0.46, and loses nothing on a quiet machine (2 cores).
+# How long the engine's threads spin at a barrier before they sleep: see ADR 0008.
 # When llama.cpp aborts, it has a debugger say where, whose words are then the last in the log.
-_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "30000", "GGML_NO_BACKTRACE": "1"}
+_ENGINE_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000", "GGML_NO_BACKTRACE": "1"}
+_A_CORE_EACH = {"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}
 _DEBUGGERS = re.compile(
     r"\[(?:New LWP|Inferior|Thread debugging)|#\d+ |0x[0-9a-f]+ in |Using host libthread_db|(?:warning: )?ptrace|Could not attach"
 )
@@ -103,13 +103,15 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that its whole process tree can be ended
-                env={**_ENGINE_ENVIRONMENT, **places.worker_environment()},
+                env={**_engine_environment(self.plan.num_thread), **places.worker_environment()},
             )
         self._client = WorkerClient(self.plan.endpoint)
         try:
             self._stdin.write(self.plan.dumps())
             await self._stdin.drain()
             await asyncio.wait_for(self._healthy(), timeout_s)
+            if self.plan.binary:  # ours does it itself
+                _unbind(self._process.pid)
         except TimeoutError as error:
             await self.stop()
             raise EngineFailed(
@@ -180,6 +182,28 @@ class Worker:
         errors = [line for line in lines if "error" in line.lower()]
         said = (engines or errors or lines or ["it said nothing"])[-1]
         return _STAMP.sub("", said)[-300:]
+
+
+def _engine_environment(num_thread: int) -> dict[str, str]:
+    """What an engine is told of its threads, unless this environment says otherwise.
+
+    Where there are as many as cores, each has its own: two on one core would wait for each other, and while something else wants that
+    core too, the system sees nothing to mend. Where there are fewer, those of several workers would share the first cores.
+    """
+    is_one_each = num_thread == machine.num_physical()
+    return {**_ENGINE_ENVIRONMENT, **(_A_CORE_EACH if is_one_each else {})}
+
+
+def _unbind(pid: int) -> None:
+    """Let the threads that answer requests run on any core.
+
+    OpenMP binds the first thread of a process when it is loaded, and the others inherit its core. Those that compute have each another one.
+    """
+    for task in Path(f"/proc/{pid}/task").glob("[0-9]*"):
+        thread = int(task.name)
+        with contextlib.suppress(OSError):  # it has ended
+            if thread != pid and os.sched_getaffinity(thread) == os.sched_getaffinity(pid):
+                os.sched_setaffinity(thread, machine.processors())
 
 
 def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hutch.engines.protocol import Endpoint, LaunchPlan
-from hutch.runtime.worker import Worker
+from hutch.runtime import machine
+from hutch.runtime.worker import Worker, _engine_environment
 
 _PLAN = LaunchPlan("w", Endpoint(), num_ctx=8, num_slots=1, num_batch=8, num_ubatch=8, num_thread=1)
 _DEBUGGER = """[New LWP 4712]
@@ -35,3 +36,13 @@ def test_a_debugger_s_words_are_no_reason(tmp_path: Path, log: str, words: str) 
     path = tmp_path / "worker.log"
     path.write_text(log)
     assert Worker(_PLAN, path)._last_words() == words
+
+
+@pytest.mark.parametrize(("num_thread", "is_bound"), [(1, False), (4, True), (8, False)])
+def test_threads_have_a_core_each_where_there_are_as_many(
+    monkeypatch: pytest.MonkeyPatch, num_thread: int, is_bound: bool
+) -> None:
+    monkeypatch.setattr(machine, "num_physical", lambda: 4)
+    told = _engine_environment(num_thread)
+    assert "GOMP_SPINCOUNT" in told
+    assert ("OMP_PROC_BIND" in told) == is_bound
