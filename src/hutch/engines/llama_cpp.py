@@ -38,8 +38,11 @@ def _die_with_parent() -> None:
 
 
 def _serve(plan: LaunchPlan) -> object:
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     import xllamacpp as engine  # noqa: PLC0415  # only here: the front must be able to name this module
 
+    if cores:  # OpenMP has bound this thread to a core, which those that answer requests would inherit
+        os.sched_setaffinity(0, cores)
     params = engine.CommonParams()
     params.model.path = plan.weights
     params.model_alias = {Path(plan.weights).name}

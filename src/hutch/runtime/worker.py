@@ -110,7 +110,8 @@ class Worker:
             self._stdin.write(self.plan.dumps())
             await self._stdin.drain()
             await asyncio.wait_for(self._healthy(), timeout_s)
-            _unbind(self._process.pid)
+            if self.plan.binary:  # ours does it itself
+                _unbind(self._process.pid)
         except TimeoutError as error:
             await self.stop()
             raise EngineFailed(
@@ -196,12 +197,13 @@ def _engine_environment(num_thread: int) -> dict[str, str]:
 def _unbind(pid: int) -> None:
     """Let the threads that answer requests run on any core.
 
-    OpenMP binds the first thread of a process when it is loaded, and the others inherit that. Those that compute are bound when they first do.
+    OpenMP binds the first thread of a process when it is loaded, and the others inherit its core. Those that compute have each another one.
     """
     for task in Path(f"/proc/{pid}/task").glob("[0-9]*"):
-        if int(task.name) != pid:
-            with contextlib.suppress(OSError):  # it has ended
-                os.sched_setaffinity(int(task.name), machine.processors())
+        thread = int(task.name)
+        with contextlib.suppress(OSError):  # it has ended
+            if thread != pid and os.sched_getaffinity(thread) == os.sched_getaffinity(pid):
+                os.sched_setaffinity(thread, machine.processors())
 
 
 def with_endpoint(plan: LaunchPlan, endpoint: Endpoint) -> LaunchPlan:
